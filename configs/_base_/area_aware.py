@@ -1,0 +1,22 @@
+# What every recipe of ours adds to the stock one it inherits. MMEngine lets no two bases
+# define the same key, so the parts have names of their own and a recipe puts them in.
+custom_imports = dict(imports=["mmareaaware"], allow_failed_imports=False)
+
+# Small objects up, by the inverse of their side length, bounded at 4.
+area_aware_head = dict(
+    type="AreaAwareYOLOv8Head",
+    loss_cls=dict(
+        type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight")
+    ),
+)
+
+# Stops a run whose loss is no longer a number.
+area_aware_hooks = [dict(type="mmdet.CheckInvalidLossHook", interval=50)]
+
+area_aware_vis_backends = [
+    dict(type="LocalVisBackend"),
+    dict(type="TensorboardVisBackend"),
+]
+
+# `_base_ = 'mmyolo::...'` writes a `_scope_` into this dict that the function refuses.
+area_aware_collate_fn = dict(_delete_=True, type="yolov5_collate")

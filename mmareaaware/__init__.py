@@ -1,0 +1,21 @@
+"""Small objects count and background stays quiet, for MMDetection 3 and MMYOLO.
+
+Importing the package registers everything with MMEngine:
+``custom_imports = dict(imports=['mmareaaware'])``.
+"""
+
+from .compat import activate
+
+active_compat = activate()
+
+from . import datasets, engine, evaluation, models  # noqa: E402
+from .version import __version__  # noqa: E402
+
+__all__ = [
+    "__version__",
+    "active_compat",
+    "datasets",
+    "engine",
+    "evaluation",
+    "models",
+]

@@ -1,0 +1,131 @@
+"""Where the versions of torch and of the mm packages disagree, and what is done.
+
+The only file that knows of it. An entry acts only where the installed versions need it.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+INSTALL_HELP = (
+    "mmareaaware brings no mm package of its own, to leave your stack as it is. "
+    "Its tools/setup.sh builds a whole stack; `pip install 'mmareaaware[openmmlab]'` "
+    "(mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmyolo 0.6.0) or "
+    "`pip install 'mmareaaware[onedl]'` adds one to an environment that has torch."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One disagreement.
+
+    Attributes:
+        name: Short name.
+        versions: Which versions disagree.
+        why: What goes wrong without the entry.
+        until: When the entry can go.
+        is_needed: Whether the installed versions need it.
+        apply: Mends it.
+    """
+
+    name: str
+    versions: str
+    why: str
+    until: str
+    is_needed: Callable[[], bool]
+    apply: Callable[[], None]
+
+
+def activate() -> tuple[Entry, ...]:
+    """Check that the mm stack can be used, and apply the entries that it needs.
+
+    Returns:
+        The entries that were applied.
+
+    Raises:
+        ImportError: A package is missing or unusable; the message names it.
+    """
+    for name in ("torch", "mmengine", "mmcv", "mmcv.ops", "mmdet"):
+        _import(name)
+    active = tuple(entry for entry in ENTRIES if entry.is_needed())
+    for entry in active:
+        entry.apply()
+    _import("mmyolo")
+    return active
+
+
+def _import(name: str):
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a broken build raises anything, OSError among them
+        package = name.partition(".")[0]
+        missing = isinstance(error, ModuleNotFoundError) and error.name == package
+        problem = "is not installed" if missing else f"cannot be used ({error})"
+        raise ImportError(f"{name} {problem}. {INSTALL_HELP}") from error
+
+
+def _version(package: str) -> tuple[int, ...]:
+    """Release numbers of an imported package, (2, 13, 0) for '2.13.0+cpu'."""
+    from mmengine.utils import digit_version
+
+    return digit_version(importlib.import_module(package).__version__.split("+")[0])[:3]
+
+
+def _mmyolo_refuses_mmcv() -> bool:
+    if importlib.util.find_spec("mmyolo") is None:
+        return False  # importing it will say so
+    mmyolo = importlib.metadata.version("mmyolo")
+    return mmyolo.startswith("0.6.") and _version("mmcv") >= (2, 1, 0)
+
+
+def _import_mmyolo_unasserted() -> None:
+    """Show mmyolo the newest mmcv version that it accepts, during its import only."""
+    import mmcv
+
+    real = mmcv.__version__
+    mmcv.__version__ = "2.0.1"
+    try:
+        importlib.import_module("mmyolo")
+    finally:
+        mmcv.__version__ = real
+
+
+def _resume_is_refused() -> bool:
+    return _version("torch") >= (2, 6, 0) and _version("mmengine") <= (0, 10, 7)
+
+
+def _allow_resuming() -> None:
+    """Allow what MMEngine's checkpoints hold, and keep the safe default."""
+    import numpy as np
+    import torch
+    from mmengine.logging import HistoryBuffer
+
+    scalar_types = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64)]
+    scalar, _ = np.float64(0).__reduce__()
+    reconstruct, _, _ = np.array(0).__reduce__()
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, np.ndarray, np.dtype, scalar, reconstruct, *scalar_types]
+    )
+
+
+ENTRIES = (
+    Entry(
+        name="mmyolo-accepts-mmcv",
+        versions="mmyolo 0.6 with mmcv >= 2.1.0",
+        why="`import mmyolo` asserts mmcv < 2.1.0; the code works with 2.1 to 2.3",
+        until="mmyolo raises its mmcv_maximum_version",
+        is_needed=_mmyolo_refuses_mmcv,
+        apply=_import_mmyolo_unasserted,
+    ),
+    Entry(
+        name="safe-resume",
+        versions="mmengine <= 0.10.7 with torch >= 2.6",
+        why="torch.load refuses the HistoryBuffer and NumPy scalars of a checkpoint, so "
+        "--resume fails",
+        until="mmengine's checkpoint loader allows its own types",
+        is_needed=_resume_is_refused,
+        apply=_allow_resuming,
+    ),
+)

@@ -1,0 +1,3 @@
+from .digits import DigitsDataset, write_digits
+
+__all__ = ["DigitsDataset", "write_digits"]

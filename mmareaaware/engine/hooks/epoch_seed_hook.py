@@ -1,0 +1,21 @@
+"""Makes a resumed run draw the same augmentations as an uninterrupted one."""
+
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import set_random_seed
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seeds Python, NumPy and torch anew at every epoch, from seed, epoch and rank.
+
+    MMEngine seeds once, at the start of a run, so a resumed run repeats the random
+    numbers of the first epochs. With this hook and ``num_workers=0``, or workers that
+    do not persist, each epoch depends on its number alone.
+    """
+
+    def before_train_epoch(self, runner) -> None:
+        """Seed this epoch."""
+        step = (runner.seed + runner.epoch) * get_world_size() + get_rank()
+        set_random_seed(step % 2**32)

@@ -1,0 +1,124 @@
+"""Schedules any number of a loss over training."""
+
+import math
+from numbers import Real
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+# Schedule name -> share of the maximum at progress x >= 0 of the warm-up (1: its end).
+SCHEDULES = {
+    "constant": lambda x, step_ratio: 1.0,
+    "linear": lambda x, step_ratio: min(1.0, x),
+    "cosine": lambda x, step_ratio: (1 - math.cos(math.pi * min(1.0, x))) / 2,
+    "step": lambda x, step_ratio: step_ratio if x < 1 else 1.0,
+}
+
+
+@HOOKS.register_module()
+class LossParamSchedulerHook(Hook):
+    """Sets a number of the model before every iteration, and logs it.
+
+    With e the 0-based epoch (or iteration) and x = (e − burn_in) / warmup, the value is
+    0 while e < burn_in, then
+
+    - ``'constant'``: max_value
+    - ``'linear'``: max_value · min(1, x)
+    - ``'cosine'``: max_value · (1 − cos(π · min(1, x))) / 2
+    - ``'step'``: max_value · step_ratio while x < 1, then max_value
+
+    The hook keeps no state: a resumed run goes on with the right value. It is logged
+    under the last part of ``param``, for example as ``lambda_bg``.
+
+    Args:
+        param: Dotted path of the number, from the unwrapped model.
+        schedule: One of the names above.
+        max_value: The value at the end of the warm-up.
+        burn_in: Epochs (iterations) at 0 before it starts.
+        warmup: Epochs (iterations) from there to the full value.
+        step_ratio: Share of ``max_value`` that ``'step'`` begins with.
+        by_epoch: Count epochs; otherwise iterations.
+
+    Raises:
+        ValueError: The schedule is unknown, or a number is negative. Before the first
+            iteration, when the model has no such number or does not accept
+            ``max_value``.
+
+    Example:
+        >>> custom_hooks = [
+        ...     dict(type='LossParamSchedulerHook', schedule='linear', max_value=1.0,
+        ...          burn_in=3, warmup=10)]
+    """
+
+    def __init__(
+        self,
+        param: str = "bbox_head.loss_bg.lambda_bg",
+        schedule: str = "linear",
+        max_value: float = 1.0,
+        burn_in: int = 0,
+        warmup: int = 0,
+        step_ratio: float = 0.5,
+        by_epoch: bool = True,
+    ) -> None:
+        if schedule not in SCHEDULES:
+            raise ValueError(
+                f"schedule must be one of {tuple(SCHEDULES)}, got {schedule!r}"
+            )
+        numbers = dict(
+            max_value=max_value, burn_in=burn_in, warmup=warmup, step_ratio=step_ratio
+        )
+        for name, value in numbers.items():
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        self.param = param
+        self.schedule = schedule
+        self.max_value = max_value
+        self.burn_in = burn_in
+        self.warmup = warmup
+        self.step_ratio = step_ratio
+        self.by_epoch = by_epoch
+
+    def value_at(self, step: int) -> float:
+        """The value in epoch (or iteration) ``step``, counted from 0."""
+        if step < self.burn_in:
+            return 0.0
+        progress = (step - self.burn_in) / self.warmup if self.warmup else math.inf
+        return self.max_value * SCHEDULES[self.schedule](progress, self.step_ratio)
+
+    def before_train(self, runner) -> None:
+        """Find the number, and see that it accepts the largest value."""
+        self._owner, self._name = _resolve(runner.model, self.param)
+        setattr(self._owner, self._name, self.max_value)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Set the value for this iteration."""
+        value = self.value_at(runner.epoch if self.by_epoch else runner.iter)
+        setattr(self._owner, self._name, value)
+        runner.message_hub.update_scalar(f"train/{self._name}", value)
+
+
+def _resolve(model, path: str) -> tuple[object, str]:
+    """The object that owns the number at a dotted path, and the number's name."""
+    owner = model.module if is_model_wrapper(model) else model
+    *parents, name = path.split(".")
+    for i, part in enumerate([*parents, name]):
+        value = getattr(owner, part, None)
+        is_last = i == len(parents)
+        if value is None or (is_last and not isinstance(value, Real)):
+            where = ".".join(["model", *parents[:i]])
+            numbers = [
+                k.lstrip("_") for k, v in vars(owner).items() if isinstance(v, float)
+            ]
+            children = [k for k, _ in getattr(owner, "named_children", list)()]
+            raise ValueError(
+                f"param={path!r}: {where} ({type(owner).__name__}) has no "
+                f"{'number' if is_last else 'module'} {part!r} (it is {value!r}); it "
+                f"has the modules {children} and the numbers {numbers}. For the "
+                "background penalty set "
+                "model.bbox_head.type='AreaAwareYOLOv8Head' and "
+                "model.bbox_head.loss_bg=dict(type='BgPenaltyLoss')"
+            )
+        if not is_last:
+            owner = value
+    return owner, name

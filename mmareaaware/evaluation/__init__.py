@@ -1,0 +1,3 @@
+from .background_fp_metric import BackgroundFPMetric
+
+__all__ = ["BackgroundFPMetric"]

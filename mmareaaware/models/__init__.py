@@ -1,0 +1,2 @@
+from .dense_heads import *  # noqa: F403
+from .losses import *  # noqa: F403

@@ -1,0 +1,33 @@
+from .area_aware_bce_loss import AreaAwareBCELoss, area_aware_bce_loss, soft_bce
+from .area_weights import (
+    AreaMismatchWeight,
+    AreaWeight,
+    BoxScaleWeight,
+    LogAreaWeight,
+    PowerAreaWeight,
+    PyramidMembershipWeight,
+    StepAreaWeight,
+    weigh_priors,
+)
+from .bg_penalty_loss import BgPenaltyLoss, bg_penalty, bg_penalty_loss
+from .class_balance import EffectiveNumberWeight, InverseFrequencyWeight, LDAMMargin
+
+__all__ = [
+    "AreaAwareBCELoss",
+    "AreaMismatchWeight",
+    "AreaWeight",
+    "BgPenaltyLoss",
+    "BoxScaleWeight",
+    "EffectiveNumberWeight",
+    "InverseFrequencyWeight",
+    "LDAMMargin",
+    "LogAreaWeight",
+    "PowerAreaWeight",
+    "PyramidMembershipWeight",
+    "StepAreaWeight",
+    "area_aware_bce_loss",
+    "bg_penalty",
+    "bg_penalty_loss",
+    "soft_bce",
+    "weigh_priors",
+]

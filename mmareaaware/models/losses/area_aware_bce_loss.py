@@ -1,0 +1,383 @@
+"""Binary cross-entropy on soft targets, weighted by object size and class."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS, TASK_UTILS
+from torch import Tensor, nn
+
+from .area_weights import AreaWeight, weigh_priors
+
+NORMALIZATIONS = ("mean", "none")
+REDUCTIONS = ("none", "mean", "sum")
+AUTO = "auto"
+
+
+def soft_bce(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    class_weights: Tensor | None = None,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+) -> Tensor:
+    r"""Element-wise BCE on soft targets, with class weights and margins.
+
+    .. math:: a_c \cdot |t - \sigma(z')|^\gamma \cdot BCE(z', t), \quad z' = z - m_c t
+
+    Args:
+        logits: z, (..., C); half precision is computed in float32.
+        targets: Soft targets t in [0, 1], (..., C).
+        class_weights: :math:`a_c`, (C,).
+        margins: :math:`m_c` in logits, (C,).
+        label_smoothing: The share of each prior's target that is spread evenly over all
+            classes. The sum over the classes is kept, so background stays background.
+        focal_gamma: Exponent of the modulating factor, which for soft targets is that
+            of `quality focal loss <https://arxiv.org/abs/2006.04388>`_.
+
+    Returns:
+        The loss of each element, (..., C).
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    targets = targets.to(logits.dtype)
+    if label_smoothing:
+        targets = targets.lerp(targets.mean(-1, keepdim=True), label_smoothing)
+    if margins is not None:
+        logits = logits - margins * targets
+    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    if focal_gamma:
+        loss = loss * (targets - logits.sigmoid()).abs() ** focal_gamma
+    if class_weights is not None:
+        loss = loss * class_weights
+    return loss
+
+
+def area_aware_bce_loss(
+    logits: Tensor,
+    targets: Tensor,
+    areas: Tensor | None = None,
+    *,
+    fg: Tensor | None = None,
+    area_weight: AreaWeight | None = None,
+    normalize: str = "mean",
+    strength: float = 1.0,
+    class_weights: Tensor | None = None,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    focal_gamma: float = 0.0,
+    loss_weight: float = 1.0,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    avg_factor: Tensor | float | None = None,
+    sync: bool = False,
+    return_stats: bool = False,
+    **geometry,
+) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+    r"""Classification loss in which positives count by the area of their box.
+
+    .. math:: L = \frac{loss\_weight}{S} \sum_i w_i \sum_c a_c BCE(z_{ic} - m_c t_{ic},
+        t_{ic}), \quad S = \max(\textstyle\sum t, 1)
+
+    :math:`w_i` is the area weight of a foreground prior, exactly 1 for background.
+
+    Args:
+        logits: Class logits, (B, N, C).
+        targets: Soft targets, (B, N, C).
+        areas: Areas in px² of the network input of the boxes assigned to the priors,
+            (B, N); needed with an area weight, meaningless where not ``fg``.
+        fg: Foreground mask, (B, N). By default every prior that has a target.
+        area_weight: For example ``PowerAreaWeight()``; None weighs no prior.
+        normalize: ``'mean'`` makes the target-weighted mean of the foreground weights
+            1; ``'none'`` keeps them as they are.
+        strength: Fades between no area weighting (0) and the full weight (1).
+        class_weights: :math:`a_c`, (C,).
+        margins: :math:`m_c` in logits, (C,).
+        label_smoothing: See :func:`soft_bce`.
+        focal_gamma: See :func:`soft_bce`.
+        loss_weight: Gain.
+        weight: Further weights, (B, N) or (B, N, C).
+        reduction: ``'mean'`` divides the sum by ``avg_factor``; ``'sum'``; ``'none'``.
+        avg_factor: Replaces S.
+        sync: Normalise the weights by their mean over all ranks.
+        return_stats: Also return ``area_weight_mean``, the target-weighted mean of the
+            area weights before normalisation. There is none without an area weight.
+        **geometry: What some area weights need besides (``pred_areas``,
+            ``image_area``, ``strides``, ``level_strides``), see
+            :class:`~mmareaaware.models.losses.AreaWeight`.
+
+    Returns:
+        A scalar, or (B, N, C) with ``reduction='none'``; with ``return_stats`` that and
+        a dict of scalars.
+
+    Raises:
+        ValueError: There is an area weight and there are no areas, or ``avg_factor``
+            comes with a reduction other than ``'mean'``.
+
+    Example:
+        >>> logits = torch.randn(2, 100, 10, requires_grad=True)
+        >>> targets = torch.zeros(2, 100, 10)
+        >>> targets[0, 7, 3] = 0.8
+        >>> areas = torch.full((2, 100), 12.0**2)
+        >>> area_aware_bce_loss(
+        ...     logits, targets, areas, area_weight=PowerAreaWeight()).backward()
+    """
+    if avg_factor is not None and reduction != "mean":
+        raise ValueError(
+            f"avg_factor goes with reduction='mean' only, got reduction={reduction!r}"
+        )
+    loss = soft_bce(
+        logits,
+        targets,
+        class_weights=class_weights,
+        margins=margins,
+        label_smoothing=label_smoothing,
+        focal_gamma=focal_gamma,
+    )
+    stats = {}
+    scale = loss_weight
+    if area_weight is not None:
+        if areas is None:
+            raise ValueError(
+                f"area_weight={area_weight!r} needs the areas of the assigned boxes, "
+                "and this head passes none. Use bbox_head.type='AreaAwareYOLOv8Head' "
+                "(or pass `areas=...` yourself); area_weight=None is the plain loss"
+            )
+        prior_weights, stats["area_weight_mean"] = weigh_priors(
+            area_weight,
+            targets.sum(-1),
+            areas,
+            fg,
+            normalize=normalize,
+            strength=strength,
+            sync=sync,
+            **geometry,
+        )
+        scale = loss_weight * prior_weights.unsqueeze(-1)  # (B, N, 1)
+    if weight is not None:
+        loss = loss * (weight.unsqueeze(-1) if weight.dim() < loss.dim() else weight)
+    loss = loss * scale
+    if reduction != "none":
+        loss = loss.sum()
+    if reduction == "mean":
+        loss = loss / (targets.sum().clamp(min=1) if avg_factor is None else avg_factor)
+    return (loss, stats) if return_stats else loss
+
+
+@MODELS.register_module()
+class AreaAwareBCELoss(nn.Module):
+    """Module form of :func:`area_aware_bce_loss`, built from a config.
+
+    In a stock mm head, which passes no areas, it raises if it has an area weight;
+    without one it is mmdet's sigmoid ``CrossEntropyLoss``. Heads that divide by the
+    target sum themselves, as the stock ``YOLOv8Head`` does, need ``reduction='none'``,
+    which their recipes have.
+
+    Args:
+        area_weight: Config or instance of an area weight; None for none.
+        normalize: ``'mean'`` or ``'none'``.
+        strength: In [0, 1]; may be set during training by ``LossParamSchedulerHook``.
+        class_weight: C numbers, or the config of a class weight that is computed from
+            ``class_counts`` (``EffectiveNumberWeight``, ``InverseFrequencyWeight``).
+        margin: C numbers, or a config computed from ``class_counts``
+            (``LDAMMargin``).
+        class_counts: How often each class occurs in the training set, or ``'auto'`` to
+            have ``ClassCountsHook`` count before training.
+        label_smoothing: In [0, 1).
+        focal_gamma: 0 for none, else at least 1 (below, the gradient is unbounded).
+        loss_weight: Gain.
+        reduction: ``'mean'``, ``'sum'`` or ``'none'``.
+        use_sigmoid: Must be True; mm configs carry it.
+
+    Raises:
+        ValueError: A value is unknown, out of range or does not fit another.
+    """
+
+    def __init__(
+        self,
+        area_weight: dict | AreaWeight | None = dict(type="PowerAreaWeight"),
+        normalize: str = "mean",
+        strength: float = 1.0,
+        class_weight: Sequence[float] | dict | Callable | None = None,
+        margin: Sequence[float] | dict | Callable | None = None,
+        class_counts: Sequence[int] | str | None = None,
+        label_smoothing: float = 0.0,
+        focal_gamma: float = 0.0,
+        loss_weight: float = 1.0,
+        reduction: str = "mean",
+        use_sigmoid: bool = True,
+    ) -> None:
+        super().__init__()
+        if normalize not in NORMALIZATIONS:
+            raise ValueError(
+                f"normalize must be one of {NORMALIZATIONS}, got {normalize!r}"
+            )
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+        if focal_gamma != 0 and focal_gamma < 1:
+            raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}")
+        if loss_weight < 0:
+            raise ValueError(f"loss_weight must not be negative, got {loss_weight}")
+        if not use_sigmoid:
+            raise ValueError(
+                f"AreaAwareBCELoss is a sigmoid loss: use_sigmoid={use_sigmoid} must "
+                "be True or left out"
+            )
+        if isinstance(area_weight, dict):
+            area_weight = TASK_UTILS.build(area_weight)
+        self.area_weight = area_weight
+        self.normalize = normalize
+        self.strength = strength
+        self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+        self.use_sigmoid = use_sigmoid
+        self._class_weight = _build_per_class(class_weight)
+        self._margin = _build_per_class(margin)
+        self.register_buffer("class_weights", None, persistent=False)
+        self.register_buffer("margins", None, persistent=False)
+        self._init_class_counts(class_counts)
+
+    def _init_class_counts(self, class_counts: Sequence[int] | str | None) -> None:
+        uses_counts = callable(self._class_weight) or callable(self._margin)
+        if isinstance(class_counts, str) and class_counts != AUTO:
+            raise ValueError(
+                f"class_counts must be a list of counts or 'auto', got {class_counts!r}"
+            )
+        if uses_counts and class_counts is None:
+            raise ValueError(
+                "a class weight or margin that depends on counts needs class_counts: "
+                "give a list, or class_counts='auto' and "
+                "custom_hooks=[dict(type='ClassCountsHook')]; got None"
+            )
+        self.awaits_class_counts = uses_counts and class_counts == AUTO
+        if not self.awaits_class_counts:
+            self.set_class_counts(class_counts)
+
+    def set_class_counts(self, class_counts: Sequence[int] | None) -> None:
+        """Compute class weights and margins.
+
+        Args:
+            class_counts: C counts; None if neither depends on counts.
+
+        Raises:
+            ValueError: A count is negative.
+        """
+        if class_counts is not None and min(class_counts) < 0:
+            raise ValueError(f"class_counts must not be negative, got {class_counts}")
+        self.class_counts = class_counts
+        self.class_weights = _per_class(self._class_weight, class_counts)
+        self.margins = _per_class(self._margin, class_counts)
+        self.awaits_class_counts = False
+
+    def check_num_classes(self, num_classes: int) -> None:
+        """Compare every per-class setting with the number of classes.
+
+        Args:
+            num_classes: The number C of classes of the head.
+
+        Raises:
+            ValueError: A setting has another length.
+        """
+        settings = dict(
+            class_counts=None if self.awaits_class_counts else self.class_counts,
+            class_weight=self.class_weights,
+            margin=self.margins,
+        )
+        for name, values in settings.items():
+            if values is not None and len(values) != num_classes:
+                raise ValueError(
+                    f"{name} has {len(values)} entries for {num_classes} classes: "
+                    f"{list(values)}"
+                )
+
+    @property
+    def strength(self) -> float:
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise ValueError(f"strength must be in [0, 1], got {value}")
+        self._strength = value
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        weight: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
+        reduction_override: str | None = None,
+        *,
+        areas: Tensor | None = None,
+        fg: Tensor | None = None,
+        sync: bool = False,
+        return_stats: bool = False,
+        **geometry,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """See :func:`area_aware_bce_loss`; the first five follow mmdet's convention.
+
+        Raises:
+            RuntimeError: ``class_counts='auto'`` and nothing has counted.
+        """
+        if reduction_override not in (None, *REDUCTIONS):
+            raise ValueError(
+                f"reduction_override must be None or one of {REDUCTIONS}, got "
+                f"{reduction_override!r}"
+            )
+        if self.awaits_class_counts:
+            raise RuntimeError(
+                "class_counts='auto' and nobody has counted: add "
+                "custom_hooks=[dict(type='ClassCountsHook')], or call "
+                "set_class_counts([...])"
+            )
+        return area_aware_bce_loss(
+            logits,
+            targets,
+            areas,
+            fg=fg,
+            area_weight=self.area_weight,
+            normalize=self.normalize,
+            strength=self.strength,
+            class_weights=self.class_weights,
+            margins=self.margins,
+            label_smoothing=self.label_smoothing,
+            focal_gamma=self.focal_gamma,
+            loss_weight=self.loss_weight,
+            weight=weight,
+            reduction=reduction_override or self.reduction,
+            avg_factor=avg_factor,
+            sync=sync,
+            return_stats=return_stats,
+            **geometry,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"area_weight={self.area_weight!r}, normalize={self.normalize!r}, "
+            f"strength={self.strength}, loss_weight={self.loss_weight}, "
+            f"reduction={self.reduction!r}"
+        )
+
+
+def _build_per_class(setting: Sequence[float] | dict | Callable | None):
+    """Numbers stay, a config becomes the rule that makes numbers from counts."""
+    if isinstance(setting, dict):
+        return TASK_UTILS.build(setting)
+    if setting is None or callable(setting):
+        return setting
+    if min(setting) < 0:
+        raise ValueError(f"class weights and margins must not be negative: {setting}")
+    return setting
+
+
+def _per_class(
+    setting: Sequence[float] | Callable | None, class_counts: Sequence[int] | None
+) -> Tensor | None:
+    if setting is None:
+        return None
+    return setting(class_counts) if callable(setting) else torch.tensor(setting)
