@@ -102,11 +102,18 @@ def _allow_resuming() -> None:
     import torch
     from mmengine.logging import HistoryBuffer
 
-    scalar_types = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64)]
-    scalar, _ = np.float64(0).__reduce__()
-    reconstruct, _, _ = np.array(0).__reduce__()
+    def history_method(owner: type, name: str) -> Callable:
+        """What HistoryBuffer needs of getattr: its own methods, and nothing else."""
+        if owner is not HistoryBuffer or name.startswith("_"):
+            raise TypeError(f"a checkpoint asks for {name!r} of {owner!r}")
+        return getattr(owner, name)
+
+    make_array, *_ = np.empty(0).__reduce__()
+    make_scalar, *_ = np.float64(0).__reduce__()
+    dtypes = {type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32)}
     torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, scalar, reconstruct, *scalar_types]
+        [HistoryBuffer, np.ndarray, np.dtype, make_array, make_scalar, *dtypes]
+        + [(history_method, "builtins.getattr")]
     )
 
 

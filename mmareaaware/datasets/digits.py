@@ -10,10 +10,10 @@ from mmengine.registry import DATASETS
 from mmyolo.datasets import YOLOv5CocoDataset
 
 IMAGE_SIZE = 256
-MIN_SIDE, MAX_SIDE = 6, 96
+MIN_SIDE, MODE_SIDE, MAX_SIDE = 6, 22, 96  # px, triangular in the logarithm
 EMPTY_SHARE = 0.12  # images without any digit: where false alarms show best
 DIGITS_PER_IMAGE = (5, 19)
-CLASS_DECAY = 0.82  # each digit is that much rarer than the one before
+CLASS_DECAY = 0.85  # each digit is that much rarer than the one before
 NUM_IMAGES = dict(train=400, val=100)
 # Other people's digits and other photographs in validation than in training.
 PHOTOGRAPHS = dict(
@@ -147,7 +147,7 @@ def _place_digits(
     for _ in range(rng.integers(*DIGITS_PER_IMAGE)):
         label = int(rng.choice(10, p=frequency / frequency.sum()))
         glyph = glyphs[label][rng.integers(len(glyphs[label]))]
-        side = np.exp(rng.uniform(np.log(MIN_SIDE), np.log(MAX_SIDE)))
+        side = np.exp(rng.triangular(*np.log([MIN_SIDE, MODE_SIDE, MAX_SIDE])))
         scale = side / max(glyph.shape)
         width, height = (max(3, round(n * scale)) for n in glyph.shape[::-1])
         opacity = cv2.resize(glyph, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -8,8 +8,8 @@ _base_ = [
 data_root = "data/digits/"  # python tools/dataset_converters/make_digits.py
 num_classes = 10
 max_epochs = 20
-batch_size = 16
-base_lr = 4e-3
+batch_size = 8
+base_lr = 2e-3
 lambda_bg = 1.0
 # ============================================================================
 
@@ -26,13 +26,6 @@ model = dict(
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),
-    dict(
-        type="YOLOv5RandomAffine",
-        max_rotate_degree=5.0,
-        max_shear_degree=0.0,
-        scaling_ratio_range=(0.8, 1.2),
-        border_val=(114, 114, 114),
-    ),
     dict(type="YOLOv5HSVRandomAug"),
     dict(
         type="mmdet.PackDetInputs",
@@ -113,9 +106,8 @@ param_scheduler = [
     dict(
         type="CosineAnnealingLR",
         eta_min=base_lr * 0.01,
-        begin=50,
-        T_max=max_epochs * 25 - 50,
-        by_epoch=False,
+        T_max=max_epochs,
+        convert_to_iter_based=True,
     ),
 ]
 default_hooks = dict(

@@ -1,0 +1,114 @@
+"""Does this installation work? ``python -m mmareaaware.check``
+
+Prints versions, stack, GPU, what is registered and which compat entries are active,
+and runs one training step of a tiny area-aware YOLOv8. Exits with 1 and the reason when
+something is wrong.
+"""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.table import Table
+
+STACKS = {
+    "openmmlab": ("mmengine", "mmcv", "mmdet", "mmyolo"),
+    "onedl": ("onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "mmyolo"),
+}
+
+
+def main() -> int:
+    """Run every check; the exit status."""
+    console = Console(soft_wrap=True)
+    try:
+        import mmareaaware
+
+        for table in (versions(mmareaaware), registered(mmareaaware)):
+            console.print(table)
+        losses = training_step()
+    except Exception as error:  # whatever is wrong is what this command is to report
+        console.print(f"[red]FAILED[/red] {type(error).__name__}: {error}", markup=True)
+        return 1
+    console.print("one training step of a tiny area-aware YOLOv8:", losses)
+    console.print("[green]OK[/green] everything works")
+    return 0
+
+
+def versions(package) -> Table:
+    """Versions, stack, GPU and active compat entries."""
+    import torch
+
+    table = Table(title="mmareaaware: environment", title_justify="left")
+    table.add_column("what")
+    table.add_column("value")
+    table.add_row("mmareaaware", package.__version__)
+    table.add_row("Python", platform.python_version())
+    table.add_row("torch", torch.__version__)
+    stack = "onedl" if _installed("onedl-mmengine") else "openmmlab"
+    table.add_row("stack", stack)
+    for name in STACKS[stack]:
+        table.add_row(name, _installed(name) or "installed without metadata")
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    table.add_row("GPU", ", ".join(gpus) or "none, training on the CPU")
+    for entry in package.active_compat:
+        table.add_row(f"compat: {entry.name}", f"{entry.versions}: {entry.why}")
+    if not package.active_compat:
+        table.add_row("compat", "nothing to mend")
+    return table
+
+
+def registered(package) -> Table:
+    """What this package registered with MMEngine."""
+    from mmengine import registry
+
+    table = Table(title="registered", title_justify="left")
+    table.add_column("registry")
+    table.add_column("types")
+    for name in ("MODELS", "TASK_UTILS", "HOOKS", "METRICS", "DATASETS"):
+        modules = getattr(registry, name).module_dict
+        ours = [k for k, v in modules.items() if v.__module__.startswith("mmareaaware")]
+        if not ours:
+            raise RuntimeError(f"nothing of {package.__name__} is in {name}")
+        table.add_row(name, ", ".join(sorted(ours)))
+    return table
+
+
+def training_step() -> dict[str, float]:
+    """One optimizer step of a tiny model on random images, its losses."""
+    import torch
+    from mmengine.hub import get_config
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import MODELS, DefaultScope
+
+    torch.manual_seed(0)
+    cfg = get_config("mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py")
+    cfg.model.bbox_head.update(
+        type="AreaAwareYOLOv8Head",
+        loss_cls=dict(type="AreaAwareBCELoss", loss_weight=0.5),
+        loss_bg=dict(type="BgPenaltyLoss"),
+    )
+    with DefaultScope.overwrite_default_scope("mmyolo"):
+        model = MODELS.build(cfg.model).train()
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    boxes = torch.tensor([[0, 3, 10, 10, 22, 20], [1, 7, 8, 16, 48, 60.0]])
+    batch = dict(
+        inputs=torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8),
+        data_samples=dict(bboxes_labels=boxes),
+    )
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    losses = {k: round(float(v), 4) for k, v in model.train_step(batch, optimizer).items()}
+    if not all(value < float("inf") for value in losses.values()):
+        raise RuntimeError(f"the losses of a training step are not finite: {losses}")
+    return losses
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

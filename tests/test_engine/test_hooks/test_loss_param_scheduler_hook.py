@@ -1,0 +1,144 @@
+import math
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
+
+from mmareaaware.engine import LossParamSchedulerHook
+from mmareaaware.models.losses import AreaAwareBCELoss, BgPenaltyLoss
+
+EPOCHS, ITERS = 7, 3
+SCHEDULE = dict(max_value=2.0, burn_in=2, warmup=4)
+
+
+def expected(schedule: str, step: int) -> float:
+    """The formulas of the schedules, for SCHEDULE."""
+    if step < 2:
+        return 0.0
+    x = min(1.0, (step - 2) / 4)
+    return {
+        "constant": 2.0,
+        "linear": 2.0 * x,
+        "cosine": 2.0 * (1 - math.cos(math.pi * x)) / 2,
+        "step": 1.0 if x < 1 else 2.0,
+    }[schedule]
+
+
+class Detector(BaseModel):
+    """A model with losses where a detector has them; remembers the scheduled values."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.bbox_head = nn.Module()
+        self.bbox_head.loss_bg = BgPenaltyLoss(lambda_bg=9.0)
+        self.bbox_head.loss_cls = AreaAwareBCELoss()
+        self.seen = []
+
+    def forward(self, inputs, mode="tensor"):
+        self.seen.append(self.bbox_head.loss_bg.lambda_bg)
+        return dict(loss=self.layer(inputs).mean())
+
+
+class Data(Dataset):
+    def __len__(self):
+        return ITERS
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.ones(1))
+
+
+def train(hook, tmp_path, epochs=EPOCHS, **settings):
+    model = Detector()
+    runner = Runner(
+        model,
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=Data(),
+            batch_size=1,
+            sampler=dict(type="DefaultSampler"),
+            collate_fn=dict(type="default_collate"),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
+        default_hooks=dict(logger=dict(type="LoggerHook", interval=1)),
+        custom_hooks=[dict(type="LossParamSchedulerHook", **hook)],
+        default_scope="mmengine",
+        experiment_name=f"{tmp_path.name}-{id(model)}",
+        **settings,
+    )
+    runner.train()
+    return model, runner
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step"])
+def test_every_epoch_of_a_run(schedule, tmp_path):
+    model, runner = train(dict(schedule=schedule, **SCHEDULE), tmp_path)
+    values = [expected(schedule, e) for e in range(EPOCHS) for _ in range(ITERS)]
+    assert model.seen == pytest.approx(values)
+    assert model.seen[: 2 * ITERS] == [0.0] * 2 * ITERS  # burn-in
+    logged, _ = runner.message_hub.get_scalar("train/lambda_bg").data
+    assert logged.tolist() == pytest.approx(values)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step"])
+def test_every_iteration_of_a_run(schedule, tmp_path):
+    model, _ = train(dict(schedule=schedule, by_epoch=False, **SCHEDULE), tmp_path)
+    assert model.seen == pytest.approx(
+        [expected(schedule, i) for i in range(EPOCHS * ITERS)]
+    )
+
+
+def test_a_resumed_run_goes_on_with_the_right_value(tmp_path):
+    train(dict(schedule="linear", **SCHEDULE), tmp_path, epochs=4)
+    model, _ = train(dict(schedule="linear", **SCHEDULE), tmp_path, resume=True)
+    assert model.seen == pytest.approx(
+        [expected("linear", e) for e in range(4, EPOCHS) for _ in range(ITERS)]
+    )
+
+
+def test_other_numbers_than_lambda(tmp_path):
+    model, _ = train(
+        dict(param="bbox_head.loss_cls.strength", warmup=EPOCHS - 1), tmp_path
+    )
+    assert model.bbox_head.loss_cls.strength == 1.0
+    assert model.seen == [9.0] * EPOCHS * ITERS
+
+
+def test_no_warmup_is_the_full_value_at_once():
+    for schedule in ("constant", "linear", "cosine", "step"):
+        assert LossParamSchedulerHook(schedule=schedule, burn_in=1).value_at(1) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(schedule="exp"), "schedule must be one of .*'cosine'.* got 'exp'"),
+        (dict(max_value=-1.0), "max_value must not be negative, got -1.0"),
+        (dict(warmup=-3), "warmup must not be negative, got -3"),
+        (dict(burn_in=-2), "burn_in must not be negative, got -2"),
+        (dict(step_ratio=-0.5), "step_ratio must not be negative, got -0.5"),
+    ],
+)
+def test_wrong_values_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LossParamSchedulerHook(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(param="bbox_head.loss_obj.lambda_bg"), r"no module 'loss_obj'.*'loss_bg'"),
+        (dict(param="bbox_head.loss_bg.lamda"), r"no number 'lamda'.*'lambda_bg'"),
+        (dict(param="bbox_head.loss_bg"), r"no number 'loss_bg'"),
+        (dict(param="bbox_head.loss_cls.strength", max_value=3.0), "got 3.0"),
+    ],
+)
+def test_what_the_model_has_not_fails_before_the_first_iteration(
+    settings, message, tmp_path
+):
+    with pytest.raises(ValueError, match=message):
+        train(settings, tmp_path)

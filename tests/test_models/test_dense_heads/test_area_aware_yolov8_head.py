@@ -1,0 +1,288 @@
+import os
+
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from tests.conftest import SIZE, STRIDES, batch, features, ground_truth
+
+NEUTRAL = {
+    "stock loss": {},
+    "no area weight": dict(
+        loss_cls=dict(type="AreaAwareBCELoss", area_weight=None, loss_weight=0.3)
+    ),
+    "strength 0": dict(
+        loss_cls=dict(type="AreaAwareBCELoss", strength=0.0, loss_weight=0.3)
+    ),
+    "lambda 0": dict(loss_bg=dict(type="BgPenaltyLoss", lambda_bg=0.0)),
+}
+BATCHES = {
+    "many": (40, 25),
+    "few": (1, 3),
+    "one image empty": (7, 0),
+    "none": (0, 0),
+    "600": (600, 10),
+}
+FULL = dict(
+    loss_cls=dict(
+        type="AreaAwareBCELoss",
+        area_weight=dict(type="PowerAreaWeight"),
+        class_weight=dict(type="EffectiveNumberWeight"),
+        margin=dict(type="LDAMMargin"),
+        class_counts=[500, 100, 50, 10, 1],
+        label_smoothing=0.05,
+        focal_gamma=1.5,
+    ),
+    loss_bg=dict(type="BgPenaltyLoss", mode="focal"),
+)
+
+
+def losses_and_grads(head, samples, num_imgs=2):
+    x = [f.requires_grad_() for f in features(num_imgs)]
+    losses = head.loss(x, samples)
+    sum(v for k, v in losses.items() if "loss" in k).backward()
+    grads = [p.grad for p in head.parameters()] + [f.grad for f in x]
+    return losses, grads
+
+
+@pytest.mark.parametrize("boxes", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize("settings", NEUTRAL.values(), ids=NEUTRAL)
+def test_neutral_settings_equal_stock_bit_for_bit(make_head, settings, boxes):
+    stock_loss = settings.get("loss_cls")
+    if stock_loss:
+        stock_loss = dict(
+            type="mmdet.CrossEntropyLoss",
+            use_sigmoid=True,
+            reduction="none",
+            loss_weight=stock_loss["loss_weight"],
+        )
+    stock = make_head("YOLOv8Head", **({"loss_cls": stock_loss} if stock_loss else {}))
+    expected, expected_grads = losses_and_grads(stock, batch(boxes))
+    losses, grads = losses_and_grads(make_head(**settings), batch(boxes))
+    for name, value in expected.items():
+        assert torch.equal(losses[name], value), name
+    assert len(grads) == len(expected_grads)
+    for grad, value in zip(grads, expected_grads, strict=True):
+        assert torch.equal(grad, value)
+
+
+def test_a_list_of_instances_gives_what_the_fast_collate_gives(make_head):
+    from mmengine.structures import InstanceData
+
+    samples = batch((5, 2))
+    x = features()
+    fast = make_head().loss(x, samples)
+    gt = samples["bboxes_labels"]
+    instances = [
+        InstanceData(bboxes=gt[gt[:, 0] == i, 2:], labels=gt[gt[:, 0] == i, 1])
+        for i in range(2)
+    ]
+    head = make_head()
+    slow = head.loss_by_feat(*head(x), instances, samples["img_metas"])
+    for name, value in fast.items():
+        assert torch.equal(slow[name], value), name
+
+
+def test_everything_on_is_finite_and_logged(make_head):
+    losses, grads = losses_and_grads(make_head(**FULL), batch((40, 0)))
+    assert set(losses) == {
+        "loss_cls",
+        "loss_bbox",
+        "loss_dfl",
+        "loss_bg",
+        "area_weight_mean",
+        "bg_penalty_mean",
+        "bg_penalty_max",
+        "bg_penalty_min",
+        "num_pos",
+    }
+    assert all(value.isfinite() for value in losses.values())
+    assert all(grad.isfinite().all() for grad in grads)
+    assert losses["num_pos"] > 0
+    assert losses["loss_bg"] > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("boxes", [(40, 0), (0, 0)])
+def test_half_precision_is_finite_and_close(make_head, dtype, boxes):
+    with torch.autocast("cpu", dtype):
+        losses, grads = losses_and_grads(make_head(**FULL), batch(boxes))
+    exact, _ = losses_and_grads(make_head(**FULL), batch(boxes))
+    assert all(grad.isfinite().all() for grad in grads)
+    for name in ("loss_cls", "loss_bg"):
+        assert losses[name].dtype == torch.float32
+        torch.testing.assert_close(losses[name], exact[name], rtol=0.2, atol=1e-3)
+
+
+def test_degenerate_boxes_are_finite(make_head):
+    gt = ground_truth((3, 0))
+    gt[0, 4:] = gt[0, 2:4]  # no area
+    gt[1, 4] = gt[1, 2]  # no width
+    samples = dict(bboxes_labels=gt, img_metas=[{}, {}])
+    losses, grads = losses_and_grads(make_head(**FULL), samples)
+    assert all(value.isfinite() for value in losses.values())
+    assert all(grad.isfinite().all() for grad in grads)
+
+
+@pytest.mark.parametrize("boxes", [(9, 3), (0, 0)])
+def test_one_class(make_head, boxes):
+    samples = batch(boxes)
+    samples["bboxes_labels"][:, 1] = 0
+    head = make_head(
+        num_classes=1,
+        loss_cls=dict(type="AreaAwareBCELoss"),
+        loss_bg=dict(type="BgPenaltyLoss"),
+    )
+    losses, _ = losses_and_grads(head, samples)
+    assert all(value.isfinite() for value in losses.values())
+
+
+def predict(boxes) -> list[torch.Tensor]:
+    """Distances (1, 4, H, W) of each level, with which a prior inside a box predicts
+    it, and all other priors the last one."""
+    levels = []
+    for stride in STRIDES:
+        n = SIZE // stride
+        y, x = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
+        centre = (torch.stack([x, y]) + 0.5) * stride  # (2, n, n)
+        level = None
+        for box in torch.as_tensor(boxes).view(-1, 2, 2, 1, 1).flip(0):
+            distances = torch.cat([centre - box[0], box[1] - centre]) / stride
+            inside = distances.min(0).values > 0
+            level = distances if level is None else distances.where(inside, level)
+        levels.append(level[None])
+    return levels
+
+
+def test_small_boxes_gain_by_exactly_their_weight(make_head):
+    """The gradient of each positive grows by φ of its own box, background's by 1."""
+    boxes = [[8.0, 8, 16, 16], [40, 40, 104, 120]]
+    samples = torch.tensor([[0, i, *box] for i, box in enumerate(boxes)])
+
+    def logit_grads(**loss_cls):
+        head = make_head(loss_cls=dict(type="AreaAwareBCELoss", **loss_cls))
+        scores, _, dists = head(features(1))
+        for score in scores:
+            score.retain_grad()
+        losses = head.loss_by_feat(scores, predict(boxes), dists, samples, [{}])
+        losses["loss_cls"].backward()
+        return torch.cat([s.grad.flatten(2) for s in scores], 2)[0].T  # (N, C)
+
+    plain = logit_grads(area_weight=None)
+    weight = dict(type="PowerAreaWeight", max_weight=100.0)
+    weighted = logit_grads(area_weight=weight, normalize="none")
+    ratio = weighted / plain
+    small = torch.zeros(len(ratio), dtype=bool)
+    small[1 * (SIZE // 8) + 1] = True  # the one prior inside the small box, on level 0
+    # 64 px² against 32² gives (1024 / 64) ** 0.5 = 4; the large box is clipped to 1.
+    torch.testing.assert_close(ratio[small], torch.full_like(ratio[small], 4))
+    assert (ratio[~small] == 1).all()
+
+
+def test_areas_are_in_pixels_of_the_input_for_both_boxes(make_head):
+    """The head hands over A and A_pred in the same unit, before any rescaling."""
+    seen = {}
+
+    def spy(areas, **geometry):
+        seen.update(geometry, areas=areas)
+        return torch.ones_like(areas)
+
+    head = make_head(loss_cls=dict(type="AreaAwareBCELoss", area_weight=spy))
+    scores, _, dists = head(features(1))
+    box = [24.0, 32, 56, 72]
+    samples = torch.tensor([[0, 1, *box]])
+    head.loss_by_feat(scores, predict([box]), dists, samples, [{}])
+    assert torch.allclose(seen["pred_areas"], torch.tensor(32.0 * 40))
+    assert (seen["areas"] == 32 * 40).all()
+    assert seen["image_area"] == SIZE**2
+    assert seen["strides"].unique().tolist() == list(seen["level_strides"])
+
+
+def test_priors_follow_dtype_and_device(make_head):
+    head = make_head()
+    maps = head(features(1))[0]
+    assert head._priors(maps).points.dtype == torch.float32
+    assert head._priors([m.double() for m in maps]).points.dtype == torch.float64
+    assert head._priors([m.to("meta") for m in maps]).points.device.type == "meta"
+
+
+def test_wrong_class_counts_fail_when_built(make_head):
+    with pytest.raises(ValueError, match=r"class_counts has 2 entries for 5 classes"):
+        make_head(
+            loss_cls=dict(
+                type="AreaAwareBCELoss",
+                class_weight=dict(type="EffectiveNumberWeight"),
+                class_counts=[3, 4],
+            )
+        )
+    with pytest.raises(ValueError, match=r"margin has 3 entries for 5 classes"):
+        make_head(loss_cls=dict(type="AreaAwareBCELoss", margin=[0.1, 0.2, 0.3]))
+
+
+def test_an_area_weight_in_a_stock_head_is_an_error(make_head):
+    head = make_head("YOLOv8Head", loss_cls=dict(type="AreaAwareBCELoss"))
+    with pytest.raises(ValueError, match="AreaAwareYOLOv8Head"):
+        head.loss(features(), batch((3, 1)))
+
+
+def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
+    samples = batch((3, 1))
+    expected = make_head("YOLOv8Head").loss(features(), samples)
+    loss_cls = dict(
+        type="AreaAwareBCELoss", area_weight=None, reduction="none", loss_weight=0.5
+    )
+    losses = make_head("YOLOv8Head", loss_cls=loss_cls).loss(features(), samples)
+    assert torch.equal(losses["loss_cls"], expected["loss_cls"])
+
+
+# Two processes with two images each against one process with the same four. BatchNorm is
+# in eval mode, since it would see other batches. The second split leaves rank 1 no box.
+
+
+def _gradients(rank: int, world_size: int, boxes: tuple[int, ...]) -> list:
+    from mmengine.registry import MODELS, DefaultScope
+
+    from tests.conftest import head_config
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope("mmyolo"):
+        head = MODELS.build(head_config(**FULL)).train()
+    for module in head.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    model = torch.nn.parallel.DistributedDataParallel(head) if world_size > 1 else head
+    num_imgs = len(boxes) // world_size
+    part = slice(rank * num_imgs, (rank + 1) * num_imgs)
+    gt = ground_truth(boxes)
+    gt = gt[(gt[:, 0] >= part.start) & (gt[:, 0] < part.stop)]
+    gt[:, 0] -= part.start
+    outputs = model([f[part] for f in features(len(boxes))])
+    losses = head.loss_by_feat(*outputs, gt, [{}] * num_imgs)
+    sum(v for k, v in losses.items() if "loss" in k).backward()
+    return [p.grad.numpy() for p in head.parameters()]
+
+
+def _process(rank: int, port: int, boxes: tuple[int, ...], queue) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    grads = _gradients(rank, 2, boxes)
+    if rank == 0:
+        queue.put(grads)
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("boxes", [(12, 3, 5, 9), (12, 3, 0, 0), (0, 0, 0, 0)])
+def test_two_processes_give_the_gradients_of_one(boxes, free_port):
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    processes = multiprocessing.start_processes(
+        _process, (free_port, boxes, queue), nprocs=2, join=False
+    )
+    grads = queue.get()
+    while not processes.join():
+        pass
+    for grad, expected in zip(grads, _gradients(0, 1, boxes), strict=True):
+        scale = abs(expected).max()
+        assert abs(grad - expected).max() <= 1e-5 * scale + 1e-12

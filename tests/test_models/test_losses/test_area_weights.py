@@ -1,0 +1,199 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmareaaware.models.losses import (
+    AreaMismatchWeight,
+    BoxScaleWeight,
+    LogAreaWeight,
+    PowerAreaWeight,
+    PyramidMembershipWeight,
+    StepAreaWeight,
+    weigh_priors,
+)
+
+AREAS = torch.tensor([0.0, 1.0, 9.0, 12.5**2, 32.0**2, 50.0**2, 96.0**2, 1280.0**2])
+GEOMETRY = dict(
+    pred_areas=AREAS.flip(0),
+    image_area=1280.0**2,
+    strides=torch.tensor([8, 8, 8, 8, 16, 16, 32, 32]),
+    level_strides=(8, 16, 32),
+)
+ALL = (
+    PowerAreaWeight(),
+    PowerAreaWeight(ref_area=20.0, gamma=2.0, min_weight=0.0, max_weight=9.0),
+    LogAreaWeight(),
+    StepAreaWeight(),
+    BoxScaleWeight(),
+    AreaMismatchWeight(),
+    PyramidMembershipWeight(),
+)
+
+
+def expected_power(a, w=PowerAreaWeight()):
+    return min(max((w.ref_area / max(a, 1e-9)) ** w.gamma, w.min_weight), w.max_weight)
+
+
+def expected_log(a):
+    return min(max(math.log(max(a, 1e-9)) / math.log(1024), 0.1), 4.0)
+
+
+def expected_step(a):
+    return 2.0 if a < 1024 else 1.5 if a < 96**2 else 1.0
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"),
+    [
+        (PowerAreaWeight(), expected_power),
+        (LogAreaWeight(), expected_log),
+        (StepAreaWeight(), expected_step),
+        (BoxScaleWeight(), lambda a: 2 - a / 1280**2),
+    ],
+    ids=repr,
+)
+def test_formula(weight, expected):
+    values = weight(AREAS, **GEOMETRY)
+    torch.testing.assert_close(
+        values.double(), torch.tensor([expected(a) for a in AREAS.tolist()]).double()
+    )
+
+
+def test_area_mismatch_formula():
+    areas, pred = torch.tensor([100.0, 100.0, 96.0**2]), torch.tensor([50.0, 300.0, 1.0])
+    values = AreaMismatchWeight(beta=0.5)(areas, pred_areas=pred)
+    expected = [1 + 0.5 * math.tanh(abs(math.log(p / 100))) for p in (50, 300)] + [1.0]
+    torch.testing.assert_close(values, torch.tensor(expected))
+
+
+def test_a_perfect_prediction_has_no_mismatch():
+    values = AreaMismatchWeight()(AREAS, pred_areas=AREAS.clone())
+    assert (values == 1).all()
+
+
+def test_pyramid_membership_formula():
+    areas = torch.tensor([10.0**2, 40.0**2, 700.0**2])
+    strides = torch.tensor([8, 32, 16])
+    values = PyramidMembershipWeight(alpha=3.0, temperature=0.7)(
+        areas, strides=strides, level_strides=(8, 16, 32)
+    )
+    for value, area, stride in zip(values, areas, strides, strict=True):
+        scores = {
+            s: math.exp(-3 * abs(math.log(math.sqrt(area) / (4 * s))) / 0.7)
+            for s in (8, 16, 32)
+        }
+        expected = 3 * scores[int(stride)] / sum(scores.values())
+        assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.floats(0, 1e7))
+def test_pyramid_membership_has_mean_one_over_the_levels(area):
+    levels = (4, 8, 16, 32)
+    values = [
+        PyramidMembershipWeight()(
+            torch.tensor([area]), strides=torch.tensor([s]), level_strides=levels
+        )
+        for s in levels
+    ]
+    assert torch.stack(values).mean().item() == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", ALL, ids=repr)
+def test_finite_and_not_negative_for_every_area(weight):
+    values = weight(AREAS, **GEOMETRY)
+    assert values.isfinite().all()
+    assert (values >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("weight", "missing"),
+    [
+        (BoxScaleWeight(), "image_area"),
+        (AreaMismatchWeight(), "pred_areas"),
+        (PyramidMembershipWeight(), "strides"),
+    ],
+    ids=repr,
+)
+def test_missing_geometry_is_named(weight, missing):
+    with pytest.raises(ValueError, match=f"needs `{missing}`.*AreaAwareYOLOv8Head"):
+        weight(AREAS)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: PowerAreaWeight(min_weight=2, max_weight=1), "min_weight=2 .*weight=1"),
+        (lambda: PowerAreaWeight(ref_area=-1), "ref_area must be positive, got -1"),
+        (lambda: PowerAreaWeight(gamma=-0.5), "gamma must not be negative, got -0.5"),
+        (lambda: LogAreaWeight(ref_area=1), "ref_area must be above 1 px², got 1"),
+        (lambda: StepAreaWeight(edges=(9, 4)), "edges must ascend, got"),
+        (lambda: StepAreaWeight(weights=(1, 2)), "2 edges need 3 weights"),
+        (lambda: AreaMismatchWeight(beta=-1), "beta must not be negative, got -1"),
+        (lambda: PyramidMembershipWeight(temperature=0), "temperature must be positive"),
+    ],
+)
+def test_wrong_values_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def random_priors(seed=0, shape=(2, 50)):
+    generator = torch.Generator().manual_seed(seed)
+    fg = torch.rand(shape, generator=generator) < 0.3
+    target_sums = torch.rand(shape, generator=generator) * fg
+    areas = torch.exp(torch.rand(shape, generator=generator) * 10)
+    return target_sums, areas, fg
+
+
+@pytest.mark.parametrize("area_of_background", [0.0, 1.0, float("inf"), float("nan")])
+def test_background_weighs_exactly_one_whatever_its_area(area_of_background):
+    target_sums, areas, fg = random_priors()
+    areas = areas.masked_fill(~fg, area_of_background)
+    weights, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg)
+    assert (weights[~fg] == 1).all()
+    assert weights.isfinite().all()
+    assert weights[fg].std() > 0
+
+
+def test_foreground_without_a_target_weighs_one():
+    weights, mean = weigh_priors(
+        PowerAreaWeight(),
+        torch.tensor([[0.5, 0.0, 1e-7]]),
+        torch.tensor([[4.0, 4.0, 4.0]]),
+        torch.tensor([[True, True, True]]),
+        normalize="none",
+    )
+    assert weights.tolist() == [[4.0, 1.0, 1.0]]
+    assert mean == 4
+
+
+@given(seed=st.integers(0, 100), strength=st.floats(0, 1))
+def test_mean_normalisation_keeps_the_target_weighted_mean_at_one(seed, strength):
+    target_sums, areas, fg = random_priors(seed)
+    weights, mean = weigh_priors(
+        PowerAreaWeight(), target_sums, areas, fg, strength=strength
+    )
+    raw = PowerAreaWeight()(areas)
+    total = target_sums[fg].sum()
+    assert (weights * target_sums)[fg].sum() / total == pytest.approx(1, abs=1e-5)
+    assert mean == pytest.approx(((raw * target_sums)[fg].sum() / total).item(), 1e-5)
+
+
+def test_strength_fades_to_no_weighting():
+    target_sums, areas, fg = random_priors()
+    full, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg)
+    half, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg, strength=0.5)
+    none, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg, strength=0.0)
+    torch.testing.assert_close(half, (1 + full) / 2)
+    assert (none == 1).all()
+
+
+def test_no_foreground_is_finite():
+    weights, mean = weigh_priors(
+        PowerAreaWeight(), torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 3).bool()
+    )
+    assert (weights == 1).all()
+    assert mean == 0
