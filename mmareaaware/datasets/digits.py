@@ -10,11 +10,11 @@ from mmengine.registry import DATASETS
 from mmyolo.datasets import YOLOv5CocoDataset
 
 IMAGE_SIZE = 256
-MIN_SIDE, MODE_SIDE, MAX_SIDE = 6, 22, 96  # px, triangular in the logarithm
+MIN_SIDE, MODE_SIDE, MAX_SIDE = 6, 26, 96  # px, triangular in the logarithm
 EMPTY_SHARE = 0.12  # images without any digit: where false alarms show best
-DIGITS_PER_IMAGE = (5, 19)
+DIGITS_PER_IMAGE = (8, 26)
 CLASS_DECAY = 0.85  # each digit is that much rarer than the one before
-NUM_IMAGES = dict(train=400, val=100)
+NUM_IMAGES = dict(train=600, val=100)
 # Other people's digits and other photographs in validation than in training.
 PHOTOGRAPHS = dict(
     train=("china", "astronaut", "coffee", "rocket", "brick", "grass"),

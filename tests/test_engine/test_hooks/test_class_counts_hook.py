@@ -45,7 +45,7 @@ def test_a_data_set_without_annotations_is_named():
 
 def test_auto_is_filled_before_training(root, digits, demo_options, tmp_path):
     cfg = Config.fromfile(
-        root / "configs/demo/yolov8_n_area-aware_bg-max_1xb8-20e_digits.py"
+        root / "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
     )
     cfg.merge_from_dict(demo_options)
     cfg.merge_from_dict(

@@ -1,0 +1,109 @@
+"""Every recipe builds, and differs from the stock one in what is ours alone."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import HOOKS, MODELS
+
+from tests.conftest import ROOT
+
+RECIPES = sorted(
+    p.relative_to(ROOT).as_posix()
+    for p in (ROOT / "configs").rglob("*.py")
+    if p.parent.name != "_base_"
+)
+COCO = [r for r in RECIPES if r.endswith("_coco.py")]
+# What a COCO recipe of ours may change, by dotted path.
+OURS = (
+    "custom_imports",
+    "area_aware_",
+    "model.bbox_head.type",
+    "model.bbox_head.loss_cls.type",
+    "model.bbox_head.loss_cls.area_weight",
+    "model.bbox_head.loss_bg",
+    "train_dataloader.collate_fn",
+    "custom_hooks",
+    "visualizer.vis_backends",
+)
+
+
+@pytest.fixture(autouse=True)
+def _data_root(monkeypatch, digits):
+    monkeypatch.setenv("DATA_ROOT", str(digits))
+
+
+def flatten(value, path="") -> dict:
+    if isinstance(value, dict):
+        items = {k: v for k, v in value.items() if k != "_scope_"}.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {path: value}
+    result = {}
+    for key, item in items:
+        result.update(flatten(item, f"{path}.{key}" if path else str(key)))
+    return result
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_builds(recipe, tmp_path):
+    cfg = Config.fromfile(ROOT / recipe)
+    model = MODELS.build(cfg.model)
+    assert type(model.bbox_head).__name__ == "AreaAwareYOLOv8Head"
+    hooks = [HOOKS.build(h) for h in cfg.custom_hooks]
+    names = [type(h).__name__ for h in hooks]
+    assert "CheckInvalidLossHook" in names
+    assert ("LossParamSchedulerHook" in names) == (model.bbox_head.loss_bg is not None)
+    assert cfg.optim_wrapper.clip_grad.max_norm == 10
+    backends = [b.type for b in cfg.visualizer.vis_backends]
+    assert "TensorboardVisBackend" in backends
+    assert model.bbox_head.num_classes == cfg.model.train_cfg.assigner.num_classes
+    cfg.dump(tmp_path / "dumped.py")  # as the Runner does, to be loaded again
+    assert Config.fromfile(tmp_path / "dumped.py").model == cfg.model
+
+
+@pytest.mark.parametrize("recipe", COCO)
+def test_coco_recipes_change_only_what_is_ours(recipe):
+    size = recipe.split("yolov8_")[1][0]
+    stock = get_config(f"mmyolo::yolov8/yolov8_{size}_syncbn_fast_8xb16-500e_coco.py")
+    old, new = flatten(stock.to_dict()), flatten(
+        Config.fromfile(ROOT / recipe).to_dict()
+    )
+    different = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
+    assert "model.bbox_head.type" in different
+    assert [k for k in different if not k.startswith(OURS)] == []
+    kept = [k for k in old if k.startswith("custom_hooks")]
+    assert all(old[k] == new[k] for k in kept)  # added to, not replaced
+
+
+def test_the_penalty_forms():
+    losses = {
+        recipe: Config.fromfile(ROOT / recipe).model.bbox_head.get("loss_bg")
+        for recipe in COCO
+    }
+    for recipe, loss in losses.items():
+        for mode in ("max", "focal"):
+            if f"bg-{mode}" in recipe:
+                assert loss.mode == mode
+        assert ("bg-" in recipe) == (loss is not None)
+
+
+def test_the_ablation_differs_in_the_penalty_alone():
+    recipes = [r for r in COCO if "ablation" in r]
+    assert len(recipes) == 4
+    values = {}
+    for recipe in recipes:
+        cfg = Config.fromfile(ROOT / recipe)
+        assert cfg.model.bbox_head.loss_cls.area_weight is None
+        hook = cfg.custom_hooks[-1]
+        mode = cfg.model.bbox_head.get("loss_bg", dict(mode=None))["mode"]
+        values[recipe.split("yolov8_s_")[1].split("_")[0]] = (
+            mode,
+            hook.get("max_value"),
+        )
+    assert values == {
+        "baseline": (None, None),
+        "bg-max-1.0": ("max", 1.0),
+        "bg-focal-1.0": ("focal", 1.0),
+        "bg-max-1.5": ("max", 1.5),
+    }

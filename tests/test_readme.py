@@ -1,0 +1,50 @@
+"""The README's config block, in a project that has nothing of ours but the package."""
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS, MODELS
+
+
+@pytest.fixture
+def block(root) -> str:
+    text = (root / "README.md").read_text()
+    return re.search(r"test_readme.py[^\n]*\n```python\n(.*?)```", text, re.DOTALL)[1]
+
+
+def test_it_is_short(block):
+    assert len(block.splitlines()) < 15
+
+
+def test_it_trains(block, tmp_path):
+    (tmp_path / "config.py").write_text(block)
+    cfg = Config.fromfile(tmp_path / "config.py")
+    model = MODELS.build(cfg.model).train()
+    hook = HOOKS.build(cfg.custom_hooks[0])
+    assert [hook.value_at(e) for e in (0, 3, 8, 13, 400)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    model.bbox_head.loss_bg.lambda_bg = hook.value_at(8)
+    batch = dict(
+        inputs=torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8),
+        data_samples=dict(bboxes_labels=torch.tensor([[0, 1, 8, 8, 30, 40.0]])),
+    )
+    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    losses = model.train_step(batch, optimizer)
+    assert losses["loss_bg"] > 0
+    assert "area_weight_mean" in losses
+
+
+def test_files_and_types_that_it_names_exist(root):
+    from mmengine import registry
+
+    text = (root / "README.md").read_text()
+    for path in re.findall(r"(?:configs|tools|mmareaaware|requirements)/[\w./-]*", text):
+        assert (root / path.rstrip(".")).exists(), path
+    registered = set()
+    for name in ("MODELS", "TASK_UTILS", "HOOKS", "METRICS", "DATASETS"):
+        registered |= set(getattr(registry, name).module_dict)
+    types = re.findall(r"`(\w+(?:Loss|Weight|Margin|Hook|Head|Metric))`", text)
+    assert len(types) > 10
+    assert set(types) <= registered

@@ -1,0 +1,204 @@
+"""The tools, as a user runs them: in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
+LOGGED = {
+    "loss_cls",
+    "loss_bg",
+    "lambda_bg",
+    "bg_penalty_mean",
+    "bg_penalty_max",
+    "bg_penalty_min",
+    "area_weight_mean",
+    "num_pos",
+}
+# The penalty from the first epoch on, so that everything is in the logs.
+PENALTY_AT_ONCE = {"custom_hooks.2.burn_in": 0, "custom_hooks.2.schedule": "constant"}
+
+
+def command(root, tool, *arguments, **options) -> list[str]:
+    options = [f"{k}={v}" for k, v in options.items()]
+    return [
+        sys.executable,
+        str(root / "tools" / tool),
+        *map(str, arguments),
+        *(["--cfg-options", *options] if options else []),
+    ]
+
+
+def run(command, **kwargs) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, **kwargs)
+    assert result.returncode == 0, result.stderr[-5000:]
+    return result.stdout + result.stderr
+
+
+def train_scalars(work_dir) -> list[dict]:
+    """All training lines of all JSON logs of a work dir, in order."""
+    lines = [
+        json.loads(line)
+        for path in sorted(work_dir.rglob("scalars.json"))
+        for line in path.read_text().splitlines()
+    ]
+    return [line for line in lines if "loss" in line]
+
+
+def test_train_and_test(root, tmp_path, demo_options):
+    options = {**demo_options, **PENALTY_AT_ONCE, "train_cfg.val_interval": 1}
+    # From any working directory
+    text = run(
+        command(root, "train.py", root / CONFIG, "--work-dir", tmp_path, **options),
+        cwd=tmp_path,
+    )
+    console = next(line for line in text.splitlines() if "Epoch(train)" in line)
+    scalars = train_scalars(tmp_path)
+    (events,) = tmp_path.rglob("events.out.tfevents*")
+    accumulator = EventAccumulator(str(events)).Reload()
+    for name in LOGGED:
+        assert f"{name}: " in console
+        assert all(name in line for line in scalars)
+        assert name in accumulator.Tags()["scalars"]
+    assert "coco/bbox_mAP_50: " in text
+    assert "background/fp_per_image: " in text
+
+    text = run(
+        command(
+            root,
+            "test.py",
+            root / CONFIG,
+            tmp_path / "epoch_2.pth",
+            "--work-dir",
+            tmp_path / "test",
+            "--json-prefix",
+            tmp_path / "result",
+            **demo_options,
+        )
+    )
+    assert "background/fp_per_empty_image: " in text
+    assert (tmp_path / "result.bbox.json").exists()
+
+
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
+    root, tmp_path, demo_options
+):
+    demo_options["train_cfg.max_epochs"] = 5
+
+    def train(name, *arguments):
+        return command(
+            root,
+            "train.py",
+            root / CONFIG,
+            "--work-dir",
+            tmp_path / name,
+            *arguments,
+            **demo_options,
+        )
+
+    run(train("whole"))
+    process = subprocess.Popen(train("killed"), stdout=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (tmp_path / "killed/last_checkpoint").exists():
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run(train("killed", "--resume"))
+
+    first_run, resumed = sorted((tmp_path / "killed").glob("*/vis_data/scalars.json"))
+    expected = {line["step"]: line for line in train_scalars(tmp_path / "whole")}
+    lines = [json.loads(line) for line in resumed.read_text().splitlines()]
+    assert lines[-1]["step"] == max(expected) == 15
+    assert 3 < lines[0]["step"] < 15  # it went on, and not from the start
+    for line in lines:
+        for name in line:
+            if name not in ("time", "data_time", "memory"):
+                assert line[name] == expected[line["step"]][name], (name, line["step"])
+    assert lines[-1]["lambda_bg"] > 0
+
+
+def test_command_line_swaps_and_removes_the_area_weight(root, tmp_path, demo_options):
+    demo_options["train_cfg.max_epochs"] = 1
+    logged = {}
+    for weight, option in {
+        "step": {"model.bbox_head.loss_cls.area_weight.type": "StepAreaWeight"},
+        "none": {"model.bbox_head.loss_cls.area_weight": None},
+    }.items():
+        work_dir = tmp_path / weight
+        run(
+            command(
+                root,
+                "train.py",
+                root / CONFIG,
+                "--work-dir",
+                work_dir,
+                **demo_options,
+                **option,
+            )
+        )
+        logged[weight] = train_scalars(work_dir)[0]
+    assert 1.0 < logged["step"]["area_weight_mean"] <= 2.0
+    assert "area_weight_mean" not in logged["none"]
+    assert logged["step"]["loss_cls"] != logged["none"]["loss_cls"]
+    assert logged["step"]["loss_bbox"] == logged["none"]["loss_bbox"]
+
+
+def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
+    options = [f"{k}={v}" for k, v in {**demo_options, **PENALTY_AT_ONCE}.items()]
+    bin_dir = os.path.dirname(sys.executable)
+    environment = os.environ | dict(
+        PORT=str(free_port),
+        CUDA_VISIBLE_DEVICES="-1",
+        PATH=f"{bin_dir}:{os.environ['PATH']}",
+    )
+    script = str(root / "tools/dist_train.sh")
+    arguments = [str(root / CONFIG), "2", "--work-dir", str(tmp_path)]
+    run([script, *arguments, "--cfg-options", *options], env=environment)
+    lines = train_scalars(tmp_path)
+    assert len(lines) == 2 * 2  # 12 images in batches of 2 · 4: 2 iterations an epoch
+    assert LOGGED <= set(lines[-1])
+
+    script = str(root / "tools/dist_test.sh")
+    arguments = [str(root / CONFIG), str(tmp_path / "epoch_2.pth"), "2"]
+    text = run(
+        [script, *arguments, "--work-dir", str(tmp_path / "test")]
+        + ["--cfg-options", *options],
+        env=environment,
+    )
+    assert "coco/bbox_mAP: " in text
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("model.bbox_head.loss_bg.lambda_bg=-1", "must not be negative, got -1"),
+        ("custom_hooks.2.schedule=exp", "got 'exp'"),
+        ("custom_hooks.2.param=bbox_head.loss_bgg.lambda_bg", "no module 'loss_bgg'"),
+        ("model.bbox_head.type=YOLOv8Head", "loss_bg"),
+    ],
+)
+def test_a_wrong_config_says_so(root, tmp_path, demo_options, option, message):
+    name, value = option.split("=")
+    result = subprocess.run(
+        command(
+            root,
+            "train.py",
+            root / CONFIG,
+            "--work-dir",
+            tmp_path,
+            **{**demo_options, name: value},
+        ),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert message in result.stderr[-3000:]
+    assert "Epoch(train)" not in result.stdout + result.stderr

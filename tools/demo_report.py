@@ -1,0 +1,162 @@
+"""Ends the demo: a table of the metrics, and a picture of predictions and curves.
+
+    python tools/demo_report.py WORK_DIR
+"""
+
+import argparse
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import cv2
+import matplotlib.pyplot as plt
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.console import Console
+from rich.table import Table
+
+SCORE_THR = 0.3
+NUM_PICTURES = 6
+
+
+def evaluate(work_dir: Path) -> tuple[dict[str, float], COCO, COCO]:
+    """Test the newest checkpoint.
+
+    Args:
+        work_dir: Of the training.
+
+    Returns:
+        Metrics by name, the ground truth and the predictions.
+    """
+    (config,) = work_dir.glob("*.py")
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(work_dir / "report")
+    cfg.load_from = find_latest_checkpoint(str(work_dir))
+    cfg.test_evaluator[0].outfile_prefix = str(work_dir / "report/predictions")
+    cfg.visualizer.vis_backends = []
+    cfg.log_level = "WARNING"
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
+        metrics = Runner.from_cfg(cfg).test()
+        truth = COCO(cfg.test_evaluator[0].ann_file)
+        predictions = truth.loadRes(str(work_dir / "report/predictions.bbox.json"))
+        coco_eval = COCOeval(truth, predictions, "bbox")
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+        coco_eval.summarize()
+    ap, ap50, ap75, ap_s, ap_m, ap_l, _, _, ar, ar_s, ar_m, ar_l = coco_eval.stats
+    table = {
+        "AP": ap,
+        "AP50": ap50,
+        "AP75": ap75,
+        "AP small (< 32² px)": ap_s,
+        "AP medium": ap_m,
+        "AP large (≥ 96² px)": ap_l,
+        "AR (100 detections)": ar,
+        "AR small": ar_s,
+        "AR medium": ar_m,
+        "AR large": ar_l,
+    }
+    thr = f"score ≥ {cfg.test_evaluator[1].get('score_thr', 0.25)}"
+    names = {
+        "fp_per_image": f"false positives per image ({thr})",
+        "bg_fp_per_image": "… of these on background",
+        "fp_per_empty_image": "false positives per image without objects",
+    }
+    table |= {name: metrics[f"background/{key}"] for key, name in names.items()}
+    return table, truth, predictions
+
+
+def draw(work_dir: Path, truth: COCO, predictions: COCO, image_dir: Path) -> Path:
+    """Draw predictions on validation images above the curves of the training.
+
+    Args:
+        work_dir: Of the training.
+        truth: Ground truth.
+        predictions: Predictions.
+        image_dir: Where the images of the ground truth are.
+
+    Returns:
+        The path of the picture.
+    """
+    figure = plt.figure(figsize=(15, 14), layout="constrained")
+    pictures, curves = figure.subfigures(2, 1, height_ratios=(2, 1))
+    pictures.suptitle(
+        f"predictions (red, score ≥ {SCORE_THR}) and ground truth (green, dashed)"
+    )
+    crowded = sorted(truth.getImgIds(), key=lambda i: -len(truth.getAnnIds(i)))
+    for axis, image_id in zip(
+        pictures.subplots(2, NUM_PICTURES // 2).flat,
+        crowded[:: max(1, len(crowded) // NUM_PICTURES)],
+        strict=False,
+    ):
+        image = cv2.imread(str(image_dir / truth.imgs[image_id]["file_name"]))
+        axis.imshow(image[..., ::-1])
+        axis.set_axis_off()
+        for box in truth.imgToAnns[image_id]:
+            add_box(axis, box, "lime", linestyle="--")
+        for box in predictions.imgToAnns[image_id]:
+            if box["score"] >= SCORE_THR:
+                name = truth.cats[box["category_id"]]["name"]
+                add_box(axis, box, "red", label=f"{name} {box['score']:.2f}")
+
+    path = max(work_dir.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = [line for line in lines if "loss" in line]
+    left, right = curves.subplots(1, 2)
+    for name in ("loss_cls", "loss_bbox", "loss_dfl", "loss_bg"):
+        values = [line.get(name) for line in lines]
+        left.plot([line["step"] for line in lines], values, label=name)
+    left.set(title="losses", xlabel="iteration", yscale="log")
+    left.legend()
+    for name in ("lambda_bg", "bg_penalty_mean"):
+        shown = [line for line in lines if name in line]
+        axis = right if name == "lambda_bg" else right.twinx()
+        colour = "tab:blue" if name == "lambda_bg" else "tab:orange"
+        axis.plot(
+            [line["step"] for line in shown], [line[name] for line in shown], colour
+        )
+        axis.set_ylabel(name, color=colour)
+    right.set(title="λ_bg and the penalty it scales", xlabel="iteration")
+    out = work_dir / "report/demo.png"
+    figure.savefig(out, dpi=80)
+    return out
+
+
+def add_box(axis, box: dict, colour: str, label: str = "", **style) -> None:
+    """Draw one COCO box, with a label if there is one."""
+    x, y, w, h = box["bbox"]
+    axis.add_patch(
+        plt.Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.2, **style)
+    )
+    axis.text(x, y - 1, label, color=colour, fontsize=7, clip_on=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work_dir", type=Path)
+    work_dir = parser.parse_args().work_dir
+    metrics, truth, predictions = evaluate(work_dir)
+    table = Table(title="demo: validation images")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in metrics.items():
+        # -1 and nan: there is nothing of that kind in the data
+        table.add_row(name, f"{value:.3f}" if value >= 0 else "none in the data")
+    Console().print(table)
+    (config,) = work_dir.glob("*.py")
+    data = Config.fromfile(config).test_dataloader.dataset
+    image_dir = Path(data.data_root, data.data_prefix.img)
+    out = draw(work_dir, truth, predictions, image_dir)
+    print(f"picture: {out.resolve()}")
+
+
+if __name__ == "__main__":
+    main()
