@@ -97,7 +97,9 @@ def training_step() -> dict[str, float]:
         data_samples=dict(bboxes_labels=boxes),
     )
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
-    losses = {k: round(float(v), 4) for k, v in model.train_step(batch, optimizer).items()}
+    losses = {
+        k: round(v.item(), 4) for k, v in model.train_step(batch, optimizer).items()
+    }
     if not all(value < float("inf") for value in losses.values()):
         raise RuntimeError(f"the losses of a training step are not finite: {losses}")
     return losses

@@ -129,7 +129,7 @@ ENTRIES = (
     Entry(
         name="safe-resume",
         versions="mmengine <= 0.10.7 with torch >= 2.6",
-        why="torch.load refuses the HistoryBuffer and NumPy scalars of a checkpoint, so "
+        why="torch.load refuses the HistoryBuffer and NumPy scalars of a checkpoint: "
         "--resume fails",
         until="mmengine's checkpoint loader allows its own types",
         is_needed=_resume_is_refused,

@@ -75,9 +75,7 @@ def make_head():
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for parameter in head.parameters():
-                parameter.copy_(
-                    torch.randn(parameter.shape, generator=generator) * 0.1
-                )
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
         return head.train()
 
     return build

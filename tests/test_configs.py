@@ -66,8 +66,9 @@ def test_builds(recipe, tmp_path):
 def test_coco_recipes_change_only_what_is_ours(recipe):
     size = recipe.split("yolov8_")[1][0]
     stock = get_config(f"mmyolo::yolov8/yolov8_{size}_syncbn_fast_8xb16-500e_coco.py")
-    old, new = flatten(stock.to_dict()), flatten(
-        Config.fromfile(ROOT / recipe).to_dict()
+    old, new = (
+        flatten(stock.to_dict()),
+        flatten(Config.fromfile(ROOT / recipe).to_dict()),
     )
     different = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
     assert "model.bbox_head.type" in different

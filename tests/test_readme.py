@@ -40,7 +40,9 @@ def test_files_and_types_that_it_names_exist(root):
     from mmengine import registry
 
     text = (root / "README.md").read_text()
-    for path in re.findall(r"(?:configs|tools|mmareaaware|requirements)/[\w./-]*", text):
+    for path in re.findall(
+        r"(?:configs|tools|mmareaaware|requirements)/[\w./-]*", text
+    ):
         assert (root / path.rstrip(".")).exists(), path
     registered = set()
     for name in ("MODELS", "TASK_UTILS", "HOOKS", "METRICS", "DATASETS"):

@@ -1,6 +1,6 @@
 """Ends the demo: a table of the metrics, and a picture of predictions and curves.
 
-    python tools/demo_report.py WORK_DIR
+python tools/demo_report.py WORK_DIR
 """
 
 import argparse
@@ -132,9 +132,15 @@ def add_box(axis, box: dict, colour: str, label: str = "", **style) -> None:
     """Draw one COCO box, with a label if there is one."""
     x, y, w, h = box["bbox"]
     axis.add_patch(
-        plt.Rectangle((x, y), w, h, fill=False, edgecolor=colour, linewidth=1.2, **style)
+        plt.Rectangle(
+            (x, y), w, h, fill=False, edgecolor=colour, linewidth=1.2, **style
+        )
     )
-    axis.text(x, y - 1, label, color=colour, fontsize=7, clip_on=True)
+    if label:
+        background = dict(facecolor=colour, edgecolor="none", pad=0.8)
+        axis.text(
+            x, y - 3, label, color="white", fontsize=7, clip_on=True, bbox=background
+        )
 
 
 def main() -> None:

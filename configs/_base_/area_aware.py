@@ -1,13 +1,11 @@
-# What every recipe of ours adds to the stock one it inherits. MMEngine lets no two bases
-# define the same key, so the parts have names of their own and a recipe puts them in.
+# What every recipe of ours adds to the stock one it inherits. MMEngine lets no two
+# bases define the same key, so the parts have their own names; a recipe puts them in.
 custom_imports = dict(imports=["mmareaaware"], allow_failed_imports=False)
 
 # Small objects up, by the inverse of their side length, bounded at 4.
 area_aware_head = dict(
     type="AreaAwareYOLOv8Head",
-    loss_cls=dict(
-        type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight")
-    ),
+    loss_cls=dict(type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight")),
 )
 
 # Stops a run whose loss is no longer a number.

@@ -1,5 +1,5 @@
-# Any data set in COCO format, on a CPU: trains on native 256 px crops, which keeps small
-# objects as large as they are, and validates on whole images.
+# Any data set in COCO format, on a CPU: trains on native 256 px crops, which leaves
+# small objects as large as they are, and validates on whole images.
 #
 #   DATA_ROOT=path/to/data python tools/train.py THIS_FILE
 _base_ = [

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ class DigitsDataset(YOLOv5CocoDataset):
         FileNotFoundError: The files have not been made yet.
     """
 
-    METAINFO = dict(classes=tuple("0123456789"))
+    METAINFO: ClassVar[dict] = dict(classes=tuple("0123456789"))
 
     def load_data_list(self) -> list[dict]:
         if not Path(self.ann_file).exists():
@@ -95,7 +96,7 @@ def write_digits(
 
 
 def _load_glyphs(split: str) -> list[list[np.ndarray]]:
-    """Opacity masks in [0, 1] of the digits of a split, cut to the strokes, by label."""
+    """Opacity masks in [0, 1] of the digits of a split, cut to the strokes."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -124,7 +125,7 @@ def _load_photograph(name: str) -> np.ndarray:
 
 
 def _crop(photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random square of a photograph, scaled to the image size and perhaps mirrored."""
+    """A random square of a photograph at the image size, perhaps mirrored."""
     height, width = photograph.shape[:2]
     side = int(rng.integers(min(IMAGE_SIZE, height, width) // 2, min(height, width)))
     top = int(rng.integers(height - side + 1))
@@ -139,7 +140,7 @@ def _crop(photograph: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _place_digits(
     image: np.ndarray, glyphs: list[list[np.ndarray]], rng: np.random.Generator
 ) -> list[tuple[int, list[int]]]:
-    """Blend digits into the image; labels and boxes xywh of those that found a place."""
+    """Blend digits into the image; labels and boxes xywh of those that fit in."""
     if rng.random() < EMPTY_SHARE:
         return []
     frequency = CLASS_DECAY ** np.arange(10)

@@ -66,8 +66,8 @@ class BackgroundFPMetric(BaseMetric):
         for sample in data_samples:
             if "bboxes" not in sample["gt_instances"]:
                 raise ValueError(
-                    "BackgroundFPMetric found no ground truth: put "
-                    "dict(type='LoadAnnotations', with_bbox=True) into the test pipeline"
+                    "BackgroundFPMetric found no ground truth: the test "
+                    "pipeline needs dict(type='LoadAnnotations', with_bbox=True)"
                 )
             gt = {k: _to_numpy(v) for k, v in sample["gt_instances"].items()}
             pred = {k: _to_numpy(v) for k, v in sample["pred_instances"].items()}

@@ -19,7 +19,9 @@ def test_the_same_arguments_give_the_same_files(digits, tmp_path):
 
 def test_another_seed_gives_other_files(digits, tmp_path):
     write_digits(tmp_path, num_images=dict(train=12, val=6), seed=1)
-    assert not filecmp.cmp(digits / "train/0000.jpg", tmp_path / "train/0000.jpg", False)
+    assert not filecmp.cmp(
+        digits / "train/0000.jpg", tmp_path / "train/0000.jpg", False
+    )
 
 
 def test_boxes_are_sound_mostly_small_and_imbalanced(tmp_path):
@@ -33,7 +35,9 @@ def test_boxes_are_sound_mostly_small_and_imbalanced(tmp_path):
         assert y + h <= 256
         assert 6 <= max(w, h) <= 96
     assert sum(w * h < 32**2 for *_, w, h in boxes) / len(boxes) > 0.6
-    counts = [sum(a["category_id"] == c for a in content["annotations"]) for c in (0, 9)]
+    counts = [
+        sum(a["category_id"] == c for a in content["annotations"]) for c in (0, 9)
+    ]
     assert counts[0] > 2 * counts[1] > 0
     with_boxes = {a["image_id"] for a in content["annotations"]}
     assert 0 < len(content["images"]) - len(with_boxes) < 30

@@ -12,7 +12,7 @@ DOG = [60.0, 60, 90, 90]
 
 
 def image(predictions, boxes=((CAT, 0), (DOG, 1)), ignored=()) -> dict:
-    """Predictions (box, label, score) and boxes (box, label) as the metric gets them."""
+    """Predictions (box, label, score) and boxes (box, label) of one data sample."""
     sample = DetDataSample()
     sample.gt_instances = InstanceData(
         bboxes=torch.tensor([b for b, _ in boxes]).view(-1, 4),

@@ -1,6 +1,6 @@
 """Writes the demo data set. The same command twice gives the same files.
 
-    python tools/dataset_converters/make_digits.py --out data/digits
+python tools/dataset_converters/make_digits.py --out data/digits
 """
 
 import argparse

@@ -62,9 +62,7 @@ def parse_line(line: str, width: int, height: int) -> tuple[dict | None, str]:
     w, h = min(x + w, width) - left, min(y + h, height) - top
     if w <= 0 or h <= 0:
         return None, "box without area in the image"
-    return dict(
-        category_id=category, bbox=[left, top, w, h], area=w * h, iscrowd=0
-    ), ""
+    return dict(category_id=category, bbox=[left, top, w, h], area=w * h, iscrowd=0), ""
 
 
 def convert(root: Path, split: str) -> tuple[dict, Counter]:

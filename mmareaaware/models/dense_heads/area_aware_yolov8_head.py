@@ -26,6 +26,7 @@ class Priors(NamedTuple):
 
     points: Tensor  # (N, 4): x, y, stride, stride
     strides: Tensor  # (N, 1)
+    input_area: int  # of the network input, in px²
 
     @property
     def centers(self) -> Tensor:
@@ -37,6 +38,7 @@ class Assignment(NamedTuple):
 
     boxes: Tensor  # (B, N, 4), xyxy in px; meaningless where not fg
     scores: Tensor  # (B, N, C), soft targets
+    score_sums: Tensor  # (B, N), over the classes
     fg: Tensor  # (B, N), bool
 
 
@@ -105,16 +107,13 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         assigned = self._assign(preds, priors, batch_gt_instances, num_imgs)
         avg_factor = self._avg_factor(assigned.scores)
 
-        input_area = float(cls_scores[0][0, 0].numel() * self.featmap_strides[0] ** 2)
-        loss_cls, stats = self._loss_cls(
-            preds, assigned, priors, avg_factor, input_area
-        )
+        loss_cls, stats = self._loss_cls(preds, assigned, priors, avg_factor)
         loss_bbox, loss_dfl = self._loss_box(preds, assigned, priors, avg_factor)
         losses = dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
         if self.loss_bg is not None:
             losses["loss_bg"], bg_stats = self.loss_bg(
                 preds.logits,
-                assigned.scores,
+                assigned.score_sums,
                 sync=self.sync_avg_factor,
                 return_stats=True,
             )
@@ -134,7 +133,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
                     sizes, dtype=dtype, device=cls_scores[0].device, with_stride=True
                 )
             )
-            self._cached_priors = Priors(points, points[:, 2:3])
+            height, width = sizes[0]
+            self._cached_priors = Priors(
+                points,
+                points[:, 2:3],
+                height * width * self.featmap_strides[0] ** 2,
+            )
             self._priors_key = key
         return self._cached_priors
 
@@ -182,6 +186,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         return Assignment(
             result["assigned_bboxes"],
             result["assigned_scores"],
+            result["assigned_scores"].sum(-1),
             result["fg_mask_pre_prior"].bool(),
         )
 
@@ -199,7 +204,6 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         assigned: Assignment,
         priors: Priors,
         avg_factor: Tensor,
-        input_area: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not isinstance(self.loss_cls, AreaAwareBCELoss):
             return self.loss_cls(preds.logits, assigned.scores).sum() / avg_factor, {}
@@ -213,7 +217,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             sync=self.sync_avg_factor,
             return_stats=True,
             pred_areas=_box_areas(preds.boxes.detach()),
-            image_area=input_area,
+            image_area=priors.input_area,
             strides=priors.strides[:, 0],
             level_strides=self.featmap_strides,
         )
@@ -229,7 +233,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         image, prior = assigned.fg.nonzero(as_tuple=True)  # (P,), (P,)
         strides = priors.strides[prior]  # (P, 1)
         target_boxes = assigned.boxes[image, prior] / strides  # (P, 4)
-        weight = assigned.scores.sum(-1)[image, prior].unsqueeze(-1)  # (P, 1)
+        weight = assigned.score_sums[image, prior].unsqueeze(-1)  # (P, 1)
         loss_bbox = self.loss_bbox(
             preds.boxes[image, prior] / strides, target_boxes, weight=weight
         )

@@ -1,6 +1,7 @@
 """Binary cross-entropy on soft targets, weighted by object size and class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from .area_weights import AreaWeight, weigh_priors
 NORMALIZATIONS = ("mean", "none")
 REDUCTIONS = ("none", "mean", "sum")
 AUTO = "auto"
+DEFAULT_AREA_WEIGHT = MappingProxyType(dict(type="PowerAreaWeight"))
 
 
 def soft_bce(
@@ -196,7 +198,7 @@ class AreaAwareBCELoss(nn.Module):
 
     def __init__(
         self,
-        area_weight: dict | AreaWeight | None = dict(type="PowerAreaWeight"),
+        area_weight: dict | AreaWeight | None = DEFAULT_AREA_WEIGHT,
         normalize: str = "mean",
         strength: float = 1.0,
         class_weight: Sequence[float] | dict | Callable | None = None,
@@ -214,9 +216,13 @@ class AreaAwareBCELoss(nn.Module):
                 f"normalize must be one of {NORMALIZATIONS}, got {normalize!r}"
             )
         if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
+            raise ValueError(
+                f"reduction must be one of {REDUCTIONS}, got {reduction!r}"
+            )
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+            raise ValueError(
+                f"label_smoothing must be in [0, 1), got {label_smoothing}"
+            )
         if focal_gamma != 0 and focal_gamma < 1:
             raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}")
         if loss_weight < 0:
@@ -226,8 +232,8 @@ class AreaAwareBCELoss(nn.Module):
                 f"AreaAwareBCELoss is a sigmoid loss: use_sigmoid={use_sigmoid} must "
                 "be True or left out"
             )
-        if isinstance(area_weight, dict):
-            area_weight = TASK_UTILS.build(area_weight)
+        if isinstance(area_weight, Mapping):
+            area_weight = TASK_UTILS.build(dict(area_weight))
         self.area_weight = area_weight
         self.normalize = normalize
         self.strength = strength

@@ -27,7 +27,9 @@ def bg_penalty(logits: Tensor, mode: str = "max", gamma: float = 2.0) -> Tensor:
         The penalty of each prior, (...), not negative.
     """
     if mode == "max":
-        return logits.max(-1).values.sigmoid()  # σ is monotonic: the maximum comes first
+        return logits.max(
+            -1
+        ).values.sigmoid()  # σ is monotonic: the maximum comes first
     cost = F.softplus(logits)  # -ln(1 - p)
     return ((logits - cost) * gamma).exp().mul(cost).sum(-1)  # p = exp(z - softplus(z))
 

@@ -131,7 +131,10 @@ def test_wrong_values_are_named(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(param="bbox_head.loss_obj.lambda_bg"), r"no module 'loss_obj'.*'loss_bg'"),
+        (
+            dict(param="bbox_head.loss_obj.lambda_bg"),
+            r"no module 'loss_obj'.*'loss_bg'",
+        ),
         (dict(param="bbox_head.loss_bg.lamda"), r"no number 'lamda'.*'lambda_bg'"),
         (dict(param="bbox_head.loss_bg"), r"no number 'loss_bg'"),
         (dict(param="bbox_head.loss_cls.strength", max_value=3.0), "got 3.0"),

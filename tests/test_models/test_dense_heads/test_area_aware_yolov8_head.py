@@ -235,8 +235,8 @@ def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
     assert torch.equal(losses["loss_cls"], expected["loss_cls"])
 
 
-# Two processes with two images each against one process with the same four. BatchNorm is
-# in eval mode, since it would see other batches. The second split leaves rank 1 no box.
+# Two processes with two images each against one process with the same four. BatchNorm
+# is in eval mode: it would see other batches. The second split leaves rank 1 no box.
 
 
 def _gradients(rank: int, world_size: int, boxes: tuple[int, ...]) -> list:

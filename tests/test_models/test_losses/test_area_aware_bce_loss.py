@@ -154,9 +154,7 @@ def test_no_foreground_no_rows_one_class():
 def test_label_smoothing_leaves_background_alone():
     logits, targets, _ = inputs()
     plain = area_aware_bce_loss(logits, targets, reduction="none")
-    smooth = area_aware_bce_loss(
-        logits, targets, label_smoothing=0.2, reduction="none"
-    )
+    smooth = area_aware_bce_loss(logits, targets, label_smoothing=0.2, reduction="none")
     bg = targets.sum(-1) == 0
     assert torch.equal(plain[bg], smooth[bg])
     assert not torch.equal(plain[~bg], smooth[~bg])

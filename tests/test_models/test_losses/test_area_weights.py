@@ -33,8 +33,8 @@ ALL = (
 )
 
 
-def expected_power(a, w=PowerAreaWeight()):
-    return min(max((w.ref_area / max(a, 1e-9)) ** w.gamma, w.min_weight), w.max_weight)
+def expected_power(a):
+    return min(max((1024 / max(a, 1e-9)) ** 0.5, 1.0), 4.0)
 
 
 def expected_log(a):
@@ -63,7 +63,10 @@ def test_formula(weight, expected):
 
 
 def test_area_mismatch_formula():
-    areas, pred = torch.tensor([100.0, 100.0, 96.0**2]), torch.tensor([50.0, 300.0, 1.0])
+    areas, pred = (
+        torch.tensor([100.0, 100.0, 96.0**2]),
+        torch.tensor([50.0, 300.0, 1.0]),
+    )
     values = AreaMismatchWeight(beta=0.5)(areas, pred_areas=pred)
     expected = [1 + 0.5 * math.tanh(abs(math.log(p / 100))) for p in (50, 300)] + [1.0]
     torch.testing.assert_close(values, torch.tensor(expected))
@@ -125,14 +128,20 @@ def test_missing_geometry_is_named(weight, missing):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: PowerAreaWeight(min_weight=2, max_weight=1), "min_weight=2 .*weight=1"),
+        (
+            lambda: PowerAreaWeight(min_weight=2, max_weight=1),
+            "min_weight=2 .*weight=1",
+        ),
         (lambda: PowerAreaWeight(ref_area=-1), "ref_area must be positive, got -1"),
         (lambda: PowerAreaWeight(gamma=-0.5), "gamma must not be negative, got -0.5"),
         (lambda: LogAreaWeight(ref_area=1), "ref_area must be above 1 px², got 1"),
         (lambda: StepAreaWeight(edges=(9, 4)), "edges must ascend, got"),
         (lambda: StepAreaWeight(weights=(1, 2)), "2 edges need 3 weights"),
         (lambda: AreaMismatchWeight(beta=-1), "beta must not be negative, got -1"),
-        (lambda: PyramidMembershipWeight(temperature=0), "temperature must be positive"),
+        (
+            lambda: PyramidMembershipWeight(temperature=0),
+            "temperature must be positive",
+        ),
     ],
 )
 def test_wrong_values_are_named(build, message):
@@ -193,7 +202,10 @@ def test_strength_fades_to_no_weighting():
 
 def test_no_foreground_is_finite():
     weights, mean = weigh_priors(
-        PowerAreaWeight(), torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 3).bool()
+        PowerAreaWeight(),
+        torch.zeros(2, 3),
+        torch.zeros(2, 3),
+        torch.zeros(2, 3).bool(),
     )
     assert (weights == 1).all()
     assert mean == 0

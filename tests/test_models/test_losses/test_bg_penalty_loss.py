@@ -20,7 +20,9 @@ def inputs(dtype=torch.float64):
 def reference(logits, targets, mode, gamma=2.0):
     """Penalties of the background priors, one at a time, in Python's float64."""
     penalties = []
-    for z, t in zip(logits.view(-1, C).tolist(), targets.view(-1, C).tolist()):
+    for z, t in zip(
+        logits.view(-1, C).tolist(), targets.view(-1, C).tolist(), strict=True
+    ):
         if sum(t) < 1e-6:
             p = [1 / (1 + math.exp(-x)) for x in z]
             penalties.append(
@@ -144,5 +146,5 @@ def test_wrong_values_are_named(settings, message):
 
 
 def test_a_negative_lambda_cannot_be_set_later():
-    with pytest.raises(ValueError, match="lambda_bg must not be negative, got -0.1"):
+    with pytest.raises(ValueError, match=r"lambda_bg must not be negative, got -0\.1"):
         BgPenaltyLoss().lambda_bg = -0.1

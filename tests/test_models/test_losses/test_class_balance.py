@@ -37,9 +37,7 @@ def test_rarer_is_more_and_a_missing_class_is_finite(rule):
     assert values[2] == values[3]
 
 
-@pytest.mark.parametrize(
-    "rule", [EffectiveNumberWeight(0), InverseFrequencyWeight(0)]
-)
+@pytest.mark.parametrize("rule", [EffectiveNumberWeight(0), InverseFrequencyWeight(0)])
 def test_neutral(rule):
     assert torch.equal(rule(COUNTS), torch.ones(4))
 
@@ -48,7 +46,10 @@ def test_neutral(rule):
     ("build", "message"),
     [
         (lambda: EffectiveNumberWeight(beta=1), r"beta must be in \[0, 1\), got 1"),
-        (lambda: InverseFrequencyWeight(power=-1), "power must not be negative, got -1"),
+        (
+            lambda: InverseFrequencyWeight(power=-1),
+            "power must not be negative, got -1",
+        ),
         (lambda: LDAMMargin(max_margin=-1), "max_margin must not be negative, got -1"),
     ],
 )

@@ -1,0 +1,87 @@
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from mmareaaware import compat
+
+
+def import_with(prelude: str) -> subprocess.CompletedProcess:
+    code = f"import sys\n{prelude}\nimport mmareaaware"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("package", ["torch", "mmengine", "mmcv", "mmdet", "mmyolo"])
+def test_a_missing_package_is_named(package):
+    result = import_with(f"sys.modules[{package!r}] = None")
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"ImportError: {package} is not installed. ")
+    assert "mmareaaware[openmmlab]" in last
+
+
+def test_an_mmcv_without_operators_is_named():
+    result = import_with("import mmcv; sys.modules['mmcv._ext'] = None")
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: mmcv.ops cannot be used (")
+    assert "mmcv._ext" in last
+
+
+def test_mmcv_keeps_its_version():
+    import mmcv
+
+    assert mmcv.__version__ != "2.0.1"
+
+
+@pytest.mark.parametrize(
+    ("torch_version", "mmengine_version", "needed"),
+    [
+        ((2, 13, 0), (0, 10, 7), True),
+        ((2, 5, 1), (0, 10, 7), False),
+        ((2, 13, 0), (0, 10, 12), False),
+    ],
+)
+def test_resuming_is_mended_only_where_needed(
+    monkeypatch, torch_version, mmengine_version, needed
+):
+    versions = dict(torch=torch_version, mmengine=mmengine_version)
+    monkeypatch.setattr(compat, "_version", versions.__getitem__)
+    assert compat._resume_is_refused() == needed
+
+
+@pytest.mark.parametrize(
+    ("mmcv_version", "needed"), [((2, 0, 1), False), ((2, 1, 0), True)]
+)
+def test_mmyolo_is_mended_only_where_needed(monkeypatch, mmcv_version, needed):
+    monkeypatch.setattr(compat, "_version", dict(mmcv=mmcv_version).__getitem__)
+    assert compat._mmyolo_refuses_mmcv() == needed
+
+
+def test_every_entry_says_what_why_and_until_when():
+    for entry in compat.ENTRIES:
+        assert all((entry.name, entry.versions, entry.why, entry.until))
+
+
+class Attack:
+    """Pickles to getattr(module, name), as an attacker would."""
+
+    def __init__(self, owner, name):
+        self.arguments = owner, name
+
+    def __reduce__(self):
+        return getattr, self.arguments
+
+
+@pytest.mark.skipif(
+    not compat._resume_is_refused(), reason="these versions need no safe-resume"
+)
+@pytest.mark.parametrize("name", ["__init__", "__class__"])
+def test_safe_resuming_lends_no_attributes(tmp_path, name):
+    from mmengine.logging import HistoryBuffer
+
+    path = tmp_path / "attack.pth"
+    torch.save(dict(x=Attack(HistoryBuffer, name)), path)
+    with pytest.raises((TypeError, pickle.UnpicklingError)):
+        torch.load(path)
