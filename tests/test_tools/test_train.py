@@ -41,14 +41,16 @@ def run(command, **kwargs) -> str:
     return result.stdout + result.stderr
 
 
-def train_scalars(work_dir) -> list[dict]:
-    """All training lines of all JSON logs of a work dir, in order."""
-    lines = [
-        json.loads(line)
-        for path in sorted(work_dir.rglob("scalars.json"))
-        for line in path.read_text().splitlines()
+def train_scalars(work_dir) -> list[list[dict]]:
+    """The training lines of the JSON log of each run in a work dir, in order."""
+    return [
+        [
+            line
+            for line in map(json.loads, path.read_text().splitlines())
+            if "loss" in line
+        ]
+        for path in sorted(work_dir.glob("*/vis_data/scalars.json"))
     ]
-    return [line for line in lines if "loss" in line]
 
 
 def test_train_and_test(root, tmp_path, demo_options):
@@ -59,7 +61,7 @@ def test_train_and_test(root, tmp_path, demo_options):
         cwd=tmp_path,
     )
     console = next(line for line in text.splitlines() if "Epoch(train)" in line)
-    scalars = train_scalars(tmp_path)
+    (scalars,) = train_scalars(tmp_path)
     (events,) = tmp_path.rglob("events.out.tfevents*")
     accumulator = EventAccumulator(str(events)).Reload()
     for name in LOGGED:
@@ -113,9 +115,9 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     process.wait()
     run(train("killed", "--resume"))
 
-    _, resumed = sorted((tmp_path / "killed").glob("*/vis_data/scalars.json"))
-    expected = {line["step"]: line for line in train_scalars(tmp_path / "whole")}
-    lines = [json.loads(line) for line in resumed.read_text().splitlines()]
+    (whole,) = train_scalars(tmp_path / "whole")
+    expected = {line["step"]: line for line in whole}
+    _, lines = train_scalars(tmp_path / "killed")
     assert lines[-1]["step"] == max(expected) == 15
     assert 3 < lines[0]["step"] < 15  # it went on, and not from the start
     for line in lines:
@@ -144,7 +146,7 @@ def test_command_line_swaps_and_removes_the_area_weight(root, tmp_path, demo_opt
                 **option,
             )
         )
-        logged[weight] = train_scalars(work_dir)[0]
+        logged[weight] = train_scalars(work_dir)[0][0]
     assert 1.0 < logged["step"]["area_weight_mean"] <= 2.0
     assert "area_weight_mean" not in logged["none"]
     assert logged["step"]["loss_cls"] != logged["none"]["loss_cls"]
@@ -162,7 +164,7 @@ def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
     script = str(root / "tools/dist_train.sh")
     arguments = [str(root / CONFIG), "2", "--work-dir", str(tmp_path)]
     run([script, *arguments, "--cfg-options", *options], env=environment)
-    lines = train_scalars(tmp_path)
+    (lines,) = train_scalars(tmp_path)
     assert len(lines) == 2 * 2  # 12 images in batches of 2 · 4: 2 iterations an epoch
     assert set(lines[-1]) >= LOGGED
 
