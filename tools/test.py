@@ -55,7 +55,7 @@ def main() -> None:
             if evaluator.type.endswith("CocoMetric"):
                 evaluator.outfile_prefix = args.json_prefix
     if args.out:
-        evaluators.append(dict(type="DumpResults", out_file_path=args.out))
+        evaluators.append(dict(type="mmdet.DumpDetResults", out_file_path=args.out))
     cfg.test_evaluator = evaluators
     if args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)

@@ -40,9 +40,10 @@ class ClassCountsHook(Hook):
         counts = count_classes(dataset, len(classes))
         table = ", ".join(f"{c} {n}" for c, n in zip(classes, counts, strict=True))
         print_log(f"class counts of the training set: {table}", runner.logger)
+        device = next(model.parameters()).device
         for loss in waiting:
             loss.set_class_counts(counts)
-            loss.check_num_classes(model.bbox_head.num_classes)
+            loss.to(device)  # the model is there already
 
 
 def count_classes(dataset, num_classes: int) -> list[int]:

@@ -71,7 +71,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     ) -> None:
         super().__init__(*args, **kwargs)
         if isinstance(self.loss_cls, AreaAwareBCELoss):
-            self.loss_cls.check_num_classes(self.num_classes)
+            self.loss_cls.set_num_classes(self.num_classes)
         self.loss_bg = None if loss_bg is None else MODELS.build(loss_bg)
         self.sync_avg_factor = sync_avg_factor
         self._priors_key = None

@@ -242,6 +242,7 @@ class AreaAwareBCELoss(nn.Module):
         self.loss_weight = loss_weight
         self.reduction = reduction
         self.use_sigmoid = use_sigmoid
+        self._num_classes = None
         self._class_weight = _build_per_class(class_weight)
         self._margin = _build_per_class(margin)
         self.register_buffer("class_weights", None, persistent=False)
@@ -260,9 +261,10 @@ class AreaAwareBCELoss(nn.Module):
                 "give a list, or class_counts='auto' and "
                 "custom_hooks=[dict(type='ClassCountsHook')]; got None"
             )
+        self.class_counts = None
         self.awaits_class_counts = uses_counts and class_counts == AUTO
         if not self.awaits_class_counts:
-            self.set_class_counts(class_counts)
+            self.set_class_counts(None if class_counts == AUTO else class_counts)
 
     def set_class_counts(self, class_counts: Sequence[int] | None) -> None:
         """Compute class weights and margins.
@@ -271,7 +273,7 @@ class AreaAwareBCELoss(nn.Module):
             class_counts: C counts; None if neither depends on counts.
 
         Raises:
-            ValueError: A count is negative.
+            ValueError: A count is negative, or their number is not that of the classes.
         """
         if class_counts is not None and min(class_counts) < 0:
             raise ValueError(f"class_counts must not be negative, got {class_counts}")
@@ -279,26 +281,33 @@ class AreaAwareBCELoss(nn.Module):
         self.class_weights = _per_class(self._class_weight, class_counts)
         self.margins = _per_class(self._margin, class_counts)
         self.awaits_class_counts = False
+        self._check_lengths()
 
-    def check_num_classes(self, num_classes: int) -> None:
-        """Compare every per-class setting with the number of classes.
+    def set_num_classes(self, num_classes: int) -> None:
+        """Tell the loss how many classes the head has, to be checked now and later.
 
         Args:
-            num_classes: The number C of classes of the head.
+            num_classes: The number C of classes.
 
         Raises:
-            ValueError: A setting has another length.
+            ValueError: A per-class setting has another length.
         """
+        self._num_classes = num_classes
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        if self._num_classes is None:
+            return
         settings = dict(
-            class_counts=None if self.awaits_class_counts else self.class_counts,
+            class_counts=self.class_counts,
             class_weight=self.class_weights,
             margin=self.margins,
         )
         for name, values in settings.items():
-            if values is not None and len(values) != num_classes:
+            if values is not None and len(values) != self._num_classes:
                 raise ValueError(
-                    f"{name} has {len(values)} entries for {num_classes} classes: "
-                    f"{list(values)}"
+                    f"{name} has {len(values)} entries for {self._num_classes} "
+                    f"classes: {list(values)}"
                 )
 
     @property
@@ -386,4 +395,6 @@ def _per_class(
 ) -> Tensor | None:
     if setting is None:
         return None
-    return setting(class_counts) if callable(setting) else torch.tensor(setting)
+    if callable(setting):
+        return setting(class_counts)
+    return torch.tensor(setting, dtype=torch.float32)

@@ -248,13 +248,13 @@ class PyramidMembershipWeight(AreaWeight):
     ) -> Tensor:
         self._require(strides=strides, level_strides=level_strides)
         log_side = areas.clamp(min=MIN_AREA).log() / 2
-        levels = torch.stack([self._score(log_side, s) for s in level_strides])
-        own = self._score(log_side, strides)
+        log_scales = [math.log(self.SCALE_PER_STRIDE * s) for s in level_strides]
+        levels = torch.stack([self._score(log_side - scale) for scale in log_scales])
+        own = self._score(log_side - (self.SCALE_PER_STRIDE * strides).log())
         return len(level_strides) * (own - levels.logsumexp(0)).exp()
 
-    def _score(self, log_side: Tensor, stride: float | Tensor) -> Tensor:
-        scale = torch.as_tensor(stride).to(log_side) * self.SCALE_PER_STRIDE
-        return -self.alpha * (log_side - scale.log()).abs() / self.temperature
+    def _score(self, log_ratio: Tensor) -> Tensor:
+        return -self.alpha * log_ratio.abs() / self.temperature
 
 
 def weigh_priors(

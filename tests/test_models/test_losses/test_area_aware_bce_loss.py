@@ -220,11 +220,18 @@ def test_class_counts_become_weights_and_stay_out_of_checkpoints():
     assert loss.to(torch.float64).margins.dtype == torch.float64  # moves with the model
 
 
+def test_auto_counts_that_nothing_needs_are_none():
+    assert AreaAwareBCELoss(class_counts="auto").class_counts is None
+
+
 def test_auto_counts_must_be_filled():
     loss = AreaAwareBCELoss(margin=dict(type="LDAMMargin"), class_counts="auto")
     logits, targets, areas = inputs()
     with pytest.raises(RuntimeError, match="ClassCountsHook"):
         loss(logits, targets, areas=areas)
+    loss.set_num_classes(C)
+    with pytest.raises(ValueError, match="class_counts has 2 entries for 4 classes"):
+        loss.set_class_counts([1, 2])
     loss.set_class_counts([1, 2, 3, 4])
     assert loss(logits, targets, areas=areas).isfinite()
 
