@@ -16,7 +16,7 @@ demo: setup
 	$(BIN)/python tools/demo_report.py work_dirs/demo
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10
 
 lint: setup
 	$(BIN)/ruff check .
