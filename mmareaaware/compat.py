@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 INSTALL_HELP = (
-    "mmareaaware brings no mm package of its own, to leave your stack as it is. "
-    "Its tools/setup.sh builds a whole stack; `pip install 'mmareaaware[openmmlab]'` "
-    "(mmengine 0.10.7, mmcv 2.1.0, mmdet 3.3.0, mmyolo 0.6.0) or "
-    "`pip install 'mmareaaware[onedl]'` adds one to an environment that has torch."
+    "mmareaaware brings no mm package of its own, to leave your stack as it is. In a "
+    "checkout of it, `tools/setup.sh` builds a whole stack; into an environment that "
+    "has torch, `pip install -r requirements/build.txt && pip install "
+    "--no-build-isolation '.[openmmlab]'` (or '.[onedl]') adds one."
 )
 
 
@@ -76,7 +76,10 @@ def _version(package: str) -> tuple[int, ...]:
 def _mmyolo_refuses_mmcv() -> bool:
     if importlib.util.find_spec("mmyolo") is None:
         return False  # importing it will say so
-    mmyolo = importlib.metadata.version("mmyolo")
+    try:
+        mmyolo = importlib.metadata.version("mmyolo")
+    except importlib.metadata.PackageNotFoundError:
+        mmyolo = "0.6.x"  # a clone on the path: the newest that there is
     return mmyolo.startswith("0.6.") and _version("mmcv") >= (2, 1, 0)
 
 

@@ -144,6 +144,7 @@ def demo_options(digits) -> dict:
         "model.backbone.widen_factor": 0.125,
         "model.neck.widen_factor": 0.125,
         "model.bbox_head.head_module.widen_factor": 0.125,
+        "model.test_cfg.score_thr": 0.0,
         "train_cfg.val_interval": 100,
         "train_cfg.max_epochs": 2,
         "default_hooks.logger.interval": 1,

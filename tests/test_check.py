@@ -13,8 +13,8 @@ def test_a_working_installation(capsys):
 @pytest.mark.parametrize("step", ["training_step", "registered"])
 def test_a_broken_one_exits_with_one_and_says_why(monkeypatch, capsys, step):
     def broken(*args):
-        raise RuntimeError("no kernel image for this GPU")
+        raise RuntimeError("no image [a/b.so] for this GPU")
 
     monkeypatch.setattr(check, step, broken)
     assert check.main() == 1
-    assert "RuntimeError: no kernel image for this GPU" in capsys.readouterr().out
+    assert "RuntimeError: no image [a/b.so] for this GPU" in capsys.readouterr().out

@@ -44,7 +44,10 @@ def evaluate(work_dir: Path) -> tuple[dict[str, float], COCO, COCO]:
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
         metrics = Runner.from_cfg(cfg).test()
         truth = COCO(cfg.test_evaluator[0].ann_file)
-        predictions = truth.loadRes(str(work_dir / "report/predictions.bbox.json"))
+        results = json.loads((work_dir / "report/predictions.bbox.json").read_text())
+        if not results:
+            raise SystemExit("no prediction on any image: train for longer")
+        predictions = truth.loadRes(results)
         coco_eval = COCOeval(truth, predictions, "bbox")
         coco_eval.evaluate()
         coco_eval.accumulate()

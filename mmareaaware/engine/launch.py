@@ -18,6 +18,14 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         return
     if not distributed.is_initialized():
         distributed.init_process_group("gloo")
-    cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+    cfg.model_wrapper_cfg = dict(
+        dict(  # MMEngine's own defaults, which it drops when there is a wrapper config
+            type="MMDistributedDataParallel",
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+        | (cfg.get("model_wrapper_cfg") or {}),
+        device_ids=None,
+    )
     if "use_syncbn" in cfg.model or cfg.model.type.endswith("YOLODetector"):
         cfg.model.use_syncbn = False  # SyncBatchNorm is CUDA only

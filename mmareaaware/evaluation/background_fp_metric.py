@@ -17,7 +17,8 @@ class BackgroundFPMetric(BaseMetric):
     positive when its IoU with every box, of any class, is below ``bg_iou_thr`` (the
     definition of `TIDE <https://arxiv.org/abs/2008.08115>`_). Detections mostly inside
     an ignored box do not count. Ground truth is read from the data samples, so the test
-    pipeline must have ``LoadAnnotations``.
+    pipeline must have ``LoadAnnotations``, after any resize, as in the stock recipes:
+    predictions are in the coordinates of the original image.
 
     Reports ``fp_per_image``, ``bg_fp_per_image`` and ``fp_per_empty_image``, the last
     over the images without any object (nan when there is none).

@@ -87,6 +87,13 @@ def test_train_and_test(root, tmp_path, demo_options):
     assert "background/fp_per_empty_image: " in text
     assert (tmp_path / "result.bbox.json").exists()
 
+    text = run([sys.executable, str(root / "tools/demo_report.py"), str(tmp_path)])
+    assert "AP50" in text
+    assert "false positives per image" in text
+    picture = text.rpartition("picture: ")[2].splitlines()[0]
+    assert picture == str(tmp_path / "report/demo.png")
+    assert os.path.getsize(picture) > 50_000
+
 
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     root, tmp_path, demo_options
@@ -184,7 +191,7 @@ def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
         ("model.bbox_head.loss_bg.lambda_bg=-1", "must not be negative, got -1"),
         ("custom_hooks.2.schedule=exp", "got 'exp'"),
         ("custom_hooks.2.param=bbox_head.loss_bgg.lambda_bg", "no module 'loss_bgg'"),
-        ("model.bbox_head.type=YOLOv8Head", "loss_bg"),
+        ("model.bbox_head.loss_cls.area_weight=Step", "got 'Step'"),
     ],
 )
 def test_a_wrong_config_says_so(root, tmp_path, demo_options, option, message):

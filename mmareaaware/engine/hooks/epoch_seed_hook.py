@@ -11,8 +11,9 @@ class EpochSeedHook(Hook):
     """Seeds Python, NumPy and torch anew at every epoch, from seed, epoch and rank.
 
     MMEngine seeds once, at the start of a run, so a resumed run repeats the random
-    numbers of the first epochs. With this hook and ``num_workers=0``, or workers that
-    do not persist, each epoch depends on its number alone.
+    numbers of the first epochs. With this hook, what is drawn in this process depends
+    on the number of the epoch alone. That is all augmentations with ``num_workers=0``;
+    worker processes are seeded by MMEngine and are not reached.
     """
 
     def before_train_epoch(self, runner) -> None:

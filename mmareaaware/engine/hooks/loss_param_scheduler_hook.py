@@ -1,11 +1,14 @@
 """Schedules any number of a loss over training."""
 
+import logging
 import math
 from numbers import Real
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 # Schedule name -> share of the maximum at progress x >= 0 of the warm-up (1: its end).
 SCHEDULES = {
@@ -29,7 +32,8 @@ class LossParamSchedulerHook(Hook):
     - ``'step'``: max_value · step_ratio while x < 1, then max_value
 
     The hook keeps no state: a resumed run goes on with the right value. It is logged
-    under the last part of ``param``, for example as ``lambda_bg``.
+    under the last part of ``param``, for example as ``lambda_bg``, or under all of it
+    where two hooks would log under one name.
 
     Args:
         param: Dotted path of the number, from the unwrapped model.
@@ -43,7 +47,7 @@ class LossParamSchedulerHook(Hook):
     Raises:
         ValueError: The schedule is unknown, or a number is negative. Before the first
             iteration, when the model has no such number or does not accept
-            ``max_value``.
+            ``max_value``, or when the loop has no epochs to count.
 
     Example:
         >>> custom_hooks = [
@@ -69,7 +73,7 @@ class LossParamSchedulerHook(Hook):
             max_value=max_value, burn_in=burn_in, warmup=warmup, step_ratio=step_ratio
         )
         for name, value in numbers.items():
-            if value < 0:
+            if not value >= 0:  # nan is not
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.param = param
         self.schedule = schedule
@@ -88,14 +92,31 @@ class LossParamSchedulerHook(Hook):
 
     def before_train(self, runner) -> None:
         """Find the number, and see that it accepts the largest value."""
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                "by_epoch=True counts epochs and IterBasedTrainLoop has none: "
+                f"set by_epoch=False and give burn_in={self.burn_in} and "
+                f"warmup={self.warmup} in iterations"
+            )
         self._owner, self._name = _resolve(runner.model, self.param)
         setattr(self._owner, self._name, self.max_value)
+        last = (runner.max_epochs if self.by_epoch else runner.max_iters) - 1
+        if self.value_at(last) == 0 < self.max_value:
+            print_log(
+                f"{self.param} stays 0 to the end of this run: burn_in={self.burn_in}, "
+                f"and the last {'epoch' if self.by_epoch else 'iteration'} is {last}",
+                runner.logger,
+                logging.WARNING,
+            )
+        rivals = [h for h in runner.hooks if isinstance(h, LossParamSchedulerHook)]
+        names = [h.param.rpartition(".")[2] for h in rivals]
+        self._log_name = self._name if names.count(self._name) == 1 else self.param
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Set the value for this iteration."""
         value = self.value_at(runner.epoch if self.by_epoch else runner.iter)
         setattr(self._owner, self._name, value)
-        runner.message_hub.update_scalar(f"train/{self._name}", value)
+        runner.message_hub.update_scalar(f"train/{self._log_name}", value)
 
 
 def _resolve(model, path: str) -> tuple[object, str]:

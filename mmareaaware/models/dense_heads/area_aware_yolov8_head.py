@@ -47,8 +47,9 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     """``YOLOv8Head`` for size-aware classification losses and a background penalty.
 
     Serves YOLOv8 and YOLO11, which differ in the head module only. With stock losses
-    and no penalty it gives the losses and gradients of ``YOLOv8Head``, bit for bit
-    (in half precision it computes boxes and losses in float32, which stock does not).
+    and no penalty it gives the losses and gradients of ``YOLOv8Head``, bit for bit, in
+    one process or without ``sync_avg_factor``. (In half precision it computes boxes and
+    losses in float32, which stock does not.)
 
     Args:
         *args: As for ``YOLOv8Head``.

@@ -141,11 +141,7 @@ def area_aware_bce_loss(
     scale = loss_weight
     if area_weight is not None:
         if areas is None:
-            raise ValueError(
-                f"area_weight={area_weight!r} needs the areas of the assigned boxes, "
-                "and this head passes none. Use bbox_head.type='AreaAwareYOLOv8Head' "
-                "(or pass `areas=...` yourself); area_weight=None is the plain loss"
-            )
+            raise ValueError(_needs_areas(area_weight))
         prior_weights, stats["area_weight_mean"] = weigh_priors(
             area_weight,
             targets.sum(-1),
@@ -171,10 +167,12 @@ def area_aware_bce_loss(
 class AreaAwareBCELoss(nn.Module):
     """Module form of :func:`area_aware_bce_loss`, built from a config.
 
-    In a stock mm head, which passes no areas, it raises if it has an area weight;
-    without one it is mmdet's sigmoid ``CrossEntropyLoss``. Heads that divide by the
-    target sum themselves, as the stock ``YOLOv8Head`` does, need ``reduction='none'``,
-    which their recipes have.
+    A head that passes areas says so with :meth:`set_num_classes`. In one that does not,
+    a stock mm head, a loss with an area weight raises when the runner initialises the
+    weights, before the first iteration. Without an area weight it serves stock heads
+    too: with ``reduction='none'``, which the stock YOLOv8 recipes have, it is mmdet's
+    sigmoid ``CrossEntropyLoss``. (``'mean'`` divides by S, and so does the stock
+    ``YOLOv8Head``.)
 
     Args:
         area_weight: Config or instance of an area weight; None for none.
@@ -225,16 +223,14 @@ class AreaAwareBCELoss(nn.Module):
             )
         if focal_gamma != 0 and focal_gamma < 1:
             raise ValueError(f"focal_gamma must be 0 or at least 1, got {focal_gamma}")
-        if loss_weight < 0:
+        if not loss_weight >= 0:  # nan is not
             raise ValueError(f"loss_weight must not be negative, got {loss_weight}")
         if not use_sigmoid:
             raise ValueError(
                 f"AreaAwareBCELoss is a sigmoid loss: use_sigmoid={use_sigmoid} must "
                 "be True or left out"
             )
-        if isinstance(area_weight, Mapping):
-            area_weight = TASK_UTILS.build(dict(area_weight))
-        self.area_weight = area_weight
+        self.area_weight = _build_area_weight(area_weight)
         self.normalize = normalize
         self.strength = strength
         self.label_smoothing = label_smoothing
@@ -284,7 +280,7 @@ class AreaAwareBCELoss(nn.Module):
         self._check_lengths()
 
     def set_num_classes(self, num_classes: int) -> None:
-        """Tell the loss how many classes the head has, to be checked now and later.
+        """Called by a head that passes areas; per-class settings are checked by it.
 
         Args:
             num_classes: The number C of classes.
@@ -309,6 +305,15 @@ class AreaAwareBCELoss(nn.Module):
                     f"{name} has {len(values)} entries for {self._num_classes} "
                     f"classes: {list(values)}"
                 )
+
+    def init_weights(self) -> None:
+        """Called by the runner before training: is there a head that passes areas?
+
+        Raises:
+            ValueError: There is an area weight, and no head has announced itself.
+        """
+        if self.area_weight is not None and self._num_classes is None:
+            raise ValueError(_needs_areas(self.area_weight))
 
     @property
     def strength(self) -> float:
@@ -379,12 +384,45 @@ class AreaAwareBCELoss(nn.Module):
         )
 
 
+def _needs_areas(area_weight: AreaWeight) -> str:
+    return (
+        f"area_weight={area_weight!r} needs the areas of the assigned boxes, and this "
+        "head passes none. Use bbox_head.type='AreaAwareYOLOv8Head' (or pass "
+        "`areas=...` yourself); area_weight=None is the plain loss"
+    )
+
+
+def _build_area_weight(area_weight: Mapping | AreaWeight | None) -> AreaWeight | None:
+    built = area_weight
+    if isinstance(area_weight, Mapping):
+        built = TASK_UTILS.build(dict(area_weight))
+    is_config = isinstance(area_weight, Mapping)
+    if (is_config and not isinstance(built, AreaWeight)) or not (
+        built is None or callable(built)
+    ):
+        raise ValueError(
+            "area_weight must be None, an area weight or its config, for example "
+            f"dict(type='PowerAreaWeight'), got {area_weight!r}"
+        )
+    return built
+
+
 def _build_per_class(setting: Sequence[float] | dict | Callable | None):
     """Numbers stay, a config becomes the rule that makes numbers from counts."""
     if isinstance(setting, dict):
-        return TASK_UTILS.build(setting)
+        rule = TASK_UTILS.build(setting)
+        if isinstance(rule, AreaWeight):
+            raise ValueError(
+                f"{setting} is an area weight, not a class weight or margin"
+            )
+        return rule
     if setting is None or callable(setting):
         return setting
+    if isinstance(setting, str):
+        raise ValueError(
+            "class weights and margins are lists of numbers or configs, for example "
+            f"dict(type='LDAMMargin'), got {setting!r}"
+        )
     if min(setting) < 0:
         raise ValueError(f"class weights and margins must not be negative: {setting}")
     return setting

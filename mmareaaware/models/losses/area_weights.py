@@ -120,7 +120,7 @@ class LogAreaWeight(AreaWeight):
         min_weight: float = 0.1,
         max_weight: float = 4.0,
     ) -> None:
-        if ref_area <= 1:
+        if not ref_area > 1:
             raise ValueError(f"ref_area must be above 1 px², got {ref_area}")
         _check_bounds(min_weight, max_weight)
         self.ref_area = ref_area
@@ -305,13 +305,13 @@ def weigh_priors(
 
 def _check_positive(**values: float) -> None:
     for name, value in values.items():
-        if value <= 0:
+        if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
 
 
 def _check_non_negative(**values: float) -> None:
     for name, value in values.items():
-        if value < 0:
+        if not value >= 0:
             raise ValueError(f"{name} must not be negative, got {value}")
 
 

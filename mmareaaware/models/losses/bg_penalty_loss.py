@@ -130,7 +130,7 @@ class BgPenaltyLoss(nn.Module):
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
         for name, value in dict(gamma=gamma, loss_weight=loss_weight).items():
-            if value < 0:
+            if not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.mode = mode
         self.lambda_bg = lambda_bg
@@ -143,7 +143,7 @@ class BgPenaltyLoss(nn.Module):
 
     @lambda_bg.setter
     def lambda_bg(self, value: float) -> None:
-        if value < 0:
+        if not value >= 0:  # nan is not
             raise ValueError(f"lambda_bg must not be negative, got {value}")
         self._lambda_bg = value
 

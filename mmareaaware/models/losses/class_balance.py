@@ -46,7 +46,7 @@ class InverseFrequencyWeight:
     """
 
     def __init__(self, power: float = 0.5) -> None:
-        if power < 0:
+        if not power >= 0:
             raise ValueError(f"power must not be negative, got {power}")
         self.power = power
 
@@ -73,7 +73,7 @@ class LDAMMargin:
     """
 
     def __init__(self, max_margin: float = 0.5) -> None:
-        if max_margin < 0:
+        if not max_margin >= 0:
             raise ValueError(f"max_margin must not be negative, got {max_margin}")
         self.max_margin = max_margin
 

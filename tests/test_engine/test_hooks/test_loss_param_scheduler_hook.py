@@ -51,8 +51,9 @@ class Data(Dataset):
         return dict(inputs=torch.ones(1))
 
 
-def train(hook, tmp_path, epochs=EPOCHS, **settings):
+def train(*hooks, tmp_path, epochs=EPOCHS, **settings):
     model = Detector()
+    settings.setdefault("train_cfg", dict(by_epoch=True, max_epochs=epochs))
     runner = Runner(
         model,
         work_dir=str(tmp_path),
@@ -62,10 +63,9 @@ def train(hook, tmp_path, epochs=EPOCHS, **settings):
             sampler=dict(type="DefaultSampler"),
             collate_fn=dict(type="default_collate"),
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)),
         default_hooks=dict(logger=dict(type="LoggerHook", interval=1)),
-        custom_hooks=[dict(type="LossParamSchedulerHook", **hook)],
+        custom_hooks=[dict(type="LossParamSchedulerHook", **hook) for hook in hooks],
         default_scope="mmengine",
         experiment_name=f"{tmp_path.name}-{id(model)}",
         **settings,
@@ -76,7 +76,7 @@ def train(hook, tmp_path, epochs=EPOCHS, **settings):
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step"])
 def test_every_epoch_of_a_run(schedule, tmp_path):
-    model, runner = train(dict(schedule=schedule, **SCHEDULE), tmp_path)
+    model, runner = train(dict(schedule=schedule, **SCHEDULE), tmp_path=tmp_path)
     values = [expected(schedule, e) for e in range(EPOCHS) for _ in range(ITERS)]
     assert model.seen == pytest.approx(values)
     assert model.seen[: 2 * ITERS] == [0.0] * 2 * ITERS  # burn-in
@@ -86,15 +86,19 @@ def test_every_epoch_of_a_run(schedule, tmp_path):
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "step"])
 def test_every_iteration_of_a_run(schedule, tmp_path):
-    model, _ = train(dict(schedule=schedule, by_epoch=False, **SCHEDULE), tmp_path)
+    model, _ = train(
+        dict(schedule=schedule, by_epoch=False, **SCHEDULE), tmp_path=tmp_path
+    )
     assert model.seen == pytest.approx(
         [expected(schedule, i) for i in range(EPOCHS * ITERS)]
     )
 
 
 def test_a_resumed_run_goes_on_with_the_right_value(tmp_path):
-    train(dict(schedule="linear", **SCHEDULE), tmp_path, epochs=4)
-    model, _ = train(dict(schedule="linear", **SCHEDULE), tmp_path, resume=True)
+    train(dict(schedule="linear", **SCHEDULE), tmp_path=tmp_path, epochs=4)
+    model, _ = train(
+        dict(schedule="linear", **SCHEDULE), tmp_path=tmp_path, resume=True
+    )
     assert model.seen == pytest.approx(
         [expected("linear", e) for e in range(4, EPOCHS) for _ in range(ITERS)]
     )
@@ -102,7 +106,8 @@ def test_a_resumed_run_goes_on_with_the_right_value(tmp_path):
 
 def test_other_numbers_than_lambda(tmp_path):
     model, _ = train(
-        dict(param="bbox_head.loss_cls.strength", warmup=EPOCHS - 1), tmp_path
+        dict(param="bbox_head.loss_cls.strength", warmup=EPOCHS - 1),
+        tmp_path=tmp_path,
     )
     assert model.bbox_head.loss_cls.strength == 1.0
     assert model.seen == [9.0] * EPOCHS * ITERS
@@ -118,6 +123,7 @@ def test_no_warmup_is_the_full_value_at_once():
     [
         (dict(schedule="exp"), "schedule must be one of .*'cosine'.* got 'exp'"),
         (dict(max_value=-1.0), "max_value must not be negative, got -1.0"),
+        (dict(max_value=math.nan), "max_value must not be negative, got nan"),
         (dict(warmup=-3), "warmup must not be negative, got -3"),
         (dict(burn_in=-2), "burn_in must not be negative, got -2"),
         (dict(step_ratio=-0.5), "step_ratio must not be negative, got -0.5"),
@@ -144,4 +150,26 @@ def test_what_the_model_has_not_fails_before_the_first_iteration(
     settings, message, tmp_path
 ):
     with pytest.raises(ValueError, match=message):
-        train(settings, tmp_path)
+        train(settings, tmp_path=tmp_path)
+
+
+def test_counting_epochs_where_there_are_none_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"by_epoch=True .* burn_in=2 and warmup=4"):
+        train(SCHEDULE, tmp_path=tmp_path, train_cfg=dict(by_epoch=False, max_iters=9))
+
+
+def test_a_value_that_never_leaves_zero_is_a_warning(tmp_path):
+    train(dict(burn_in=9), tmp_path=tmp_path)
+    (log,) = tmp_path.glob("*/*.log")
+    assert "lambda_bg stays 0 to the end of this run: burn_in=9" in log.read_text()
+
+
+def test_two_hooks_on_numbers_of_one_name_log_both(tmp_path):
+    paths = ("bbox_head.loss_cls.loss_weight", "bbox_head.loss_bg.loss_weight")
+    hooks = [
+        dict(param=path, schedule="constant", max_value=value)
+        for path, value in zip(paths, (0.25, 0.75), strict=True)
+    ]
+    _, runner = train(*hooks, tmp_path=tmp_path)
+    for path, value in zip(paths, (0.25, 0.75), strict=True):
+        assert runner.message_hub.get_scalar(f"train/{path}").current() == value

@@ -135,6 +135,7 @@ def test_module_equals_function_and_follows_lambda():
     ("settings", "message"),
     [
         (dict(lambda_bg=-1.0), "lambda_bg must not be negative, got -1.0"),
+        (dict(lambda_bg=math.nan), "lambda_bg must not be negative, got nan"),
         (dict(mode="mean"), "mode must be one of .* got 'mean'"),
         (dict(gamma=-2), "gamma must not be negative, got -2"),
         (dict(loss_weight=-0.5), "loss_weight must not be negative, got -0.5"),
