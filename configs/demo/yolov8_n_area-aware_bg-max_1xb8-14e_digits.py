@@ -93,7 +93,7 @@ val_evaluator = [
 ]
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=2, dynamic_intervals=None)
+train_cfg = dict(max_epochs=max_epochs, val_interval=7, dynamic_intervals=None)
 optim_wrapper = dict(
     _delete_=True,
     type="OptimWrapper",
