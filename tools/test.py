@@ -1,52 +1,24 @@
 """Test a detector: python tools/test.py CONFIG CHECKPOINT [options]."""
 
 import argparse
-import os
-from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from mmareaaware.engine.launch import use_gloo_without_gpu
+from mmareaaware.engine.launch import parse_args
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description="Test a detector")
     parser.add_argument("config", help="test config file path")
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--work-dir", help="the dir to save logs and metrics")
     parser.add_argument("--out", help="dump predictions to this .pkl file")
     parser.add_argument(
         "--json-prefix", help="write COCO results to this path without extension"
     )
-    parser.add_argument("--show-dir", help="save pictures of the predictions here")
     parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="override settings of the config, key=value; lists as key=[a,b]",
+        "--show-dir", help="save pictures of the predictions to this folder of the run"
     )
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="job launcher",
-    )
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.work_dir = (
-        args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
-    )
+    args, cfg = parse_args(parser)
     cfg.load_from = args.checkpoint
     evaluators = cfg.test_evaluator
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
@@ -59,7 +31,6 @@ def main() -> None:
     cfg.test_evaluator = evaluators
     if args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
-    use_gloo_without_gpu(cfg)
     Runner.from_cfg(cfg).test()
 
 

@@ -2,10 +2,7 @@
 # small objects as large as they are, and validates on whole images.
 #
 #   DATA_ROOT=path/to/data python tools/train.py THIS_FILE
-_base_ = [
-    "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py",
-    "../_base_/area_aware.py",
-]
+_base_ = "../_base_/yolov8_n_area-aware_bg-max_cpu.py"
 # Below `_base_`, or MMEngine takes this file for one of its lazy configs.
 import json
 import pathlib
@@ -24,21 +21,14 @@ classes = tuple(
     ]
 )
 max_epochs = 40
-batch_size = 8
-base_lr = 2e-3
 crop_size = (256, 256)
-lambda_bg = 1.0
 # ============================================================================
 
 num_classes = len(classes)
 metainfo = dict(classes=classes)
 
 model = dict(
-    bbox_head=dict(
-        head_module=dict(num_classes=num_classes),
-        loss_bg=dict(type="BgPenaltyLoss", mode="max"),
-        **_base_.area_aware_head,
-    ),
+    bbox_head=dict(head_module=dict(num_classes=num_classes)),
     train_cfg=dict(assigner=dict(num_classes=num_classes)),
 )
 
@@ -66,19 +56,14 @@ test_pipeline = [
     ),
 ]
 
-# No worker processes: on a CPU they only take cores from the training.
-dataloader = dict(num_workers=0, persistent_workers=False, pin_memory=False)
 train_dataloader = dict(
-    batch_size=batch_size,
-    collate_fn=_base_.area_aware_collate_fn,
     dataset=dict(
         data_root=data_root,
         ann_file=train_ann_file,
         data_prefix=dict(img=train_images),
         metainfo=metainfo,
         pipeline=train_pipeline,
-    ),
-    **dataloader,
+    )
 )
 val_dataloader = dict(
     batch_size=1,  # the images may differ in size
@@ -89,52 +74,15 @@ val_dataloader = dict(
         metainfo=metainfo,
         pipeline=test_pipeline,
     ),
-    **dataloader,
 )
 test_dataloader = val_dataloader
-val_evaluator = [
-    dict(
-        type="mmdet.CocoMetric",
-        ann_file=f"{data_root}/{val_ann_file}",
-        metric="bbox",
-        proposal_nums=(100, 1, 10),
-    ),
-    dict(type="BackgroundFPMetric"),
-]
+_base_.val_evaluator[0].ann_file = f"{data_root}/{val_ann_file}"
+val_evaluator = _base_.val_evaluator
 test_evaluator = val_evaluator
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=10, dynamic_intervals=None)
-optim_wrapper = dict(
-    _delete_=True,
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=base_lr, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-    clip_grad=dict(max_norm=10.0),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=100),
-    dict(
-        type="CosineAnnealingLR",
-        eta_min=base_lr * 0.01,
-        T_max=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
-default_hooks = dict(
-    param_scheduler=dict(_delete_=True, type="ParamSchedulerHook"),
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best=None),
-)
-custom_hooks = [
-    _base_.custom_hooks[0],  # EMA
-    dict(type="EpochSeedHook"),
-    dict(
-        type="LossParamSchedulerHook",
-        schedule="linear",
-        max_value=lambda_bg,
-        burn_in=3,
-        warmup=10,
-    ),
-    *_base_.area_aware_hooks,
-]
-visualizer = dict(vis_backends=_base_.area_aware_vis_backends)
-randomness = dict(seed=0)
+train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+_base_.param_scheduler[0].end = 100
+_base_.param_scheduler[1].T_max = max_epochs
+param_scheduler = _base_.param_scheduler
+_base_.custom_hooks[2].update(burn_in=3, warmup=10)  # λ_bg
+custom_hooks = _base_.custom_hooks

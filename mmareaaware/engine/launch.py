@@ -1,8 +1,51 @@
-"""Starting several processes on a machine without a GPU."""
+"""What tools/train.py and tools/test.py share: options, config, CPU processes."""
+
+import argparse
+import os
+from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from torch import distributed
+
+
+def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Config]:
+    """Add the options that training and testing share, parse, and load the config.
+
+    Args:
+        parser: Has the options of one tool; gets the shared ones.
+
+    Returns:
+        The parsed options, and the config with ``--cfg-options``, ``--work-dir`` and
+        ``--launcher`` in it, ready for several processes on CPUs.
+    """
+    parser.add_argument("--work-dir", help="folder for logs, models and metrics")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help="override settings of the config, key=value; lists as key=[a,b]",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher",
+    )
+    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.work_dir = (
+        args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    )
+    use_gloo_without_gpu(cfg)
+    return args, cfg
 
 
 def use_gloo_without_gpu(cfg: Config) -> None:
@@ -27,5 +70,5 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         | (cfg.get("model_wrapper_cfg") or {}),
         device_ids=None,
     )
-    if "use_syncbn" in cfg.model or cfg.model.type.endswith("YOLODetector"):
+    if cfg.model.type.endswith("YOLODetector"):
         cfg.model.use_syncbn = False  # SyncBatchNorm is CUDA only

@@ -1,0 +1,64 @@
+# YOLOv8-n from scratch on a CPU, area-aware and with the penalty: what the recipes for
+# small machines share. A recipe adds data, classes and epochs.
+_base_ = [
+    "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py",
+    "./area_aware.py",
+]
+
+base_lr = 2e-3
+
+model = dict(
+    bbox_head=dict(
+        loss_bg=dict(type="BgPenaltyLoss", mode="max"), **_base_.area_aware_head
+    )
+)
+
+# No worker processes: on a CPU they only take cores from the training.
+dataloader = dict(num_workers=0, persistent_workers=False, pin_memory=False)
+train_dataloader = dict(
+    batch_size=8, collate_fn=_base_.area_aware_collate_fn, **dataloader
+)
+val_dataloader = dict(**dataloader)
+test_dataloader = val_dataloader
+val_evaluator = [
+    dict(type="mmdet.CocoMetric", metric="bbox", proposal_nums=(100, 1, 10)),
+    dict(type="BackgroundFPMetric"),
+]
+test_evaluator = val_evaluator
+
+train_cfg = dict(dynamic_intervals=None)
+optim_wrapper = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=base_lr, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=10.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=50),
+    dict(
+        type="CosineAnnealingLR",
+        eta_min=base_lr * 0.01,
+        T_max=-1,  # the recipe's number of epochs
+        convert_to_iter_based=True,
+    ),
+]
+default_hooks = dict(
+    param_scheduler=dict(_delete_=True, type="ParamSchedulerHook"),
+    logger=dict(interval=25),
+    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best=None),
+)
+custom_hooks = [
+    _base_.custom_hooks[0],  # EMA
+    dict(type="EpochSeedHook"),
+    dict(
+        type="LossParamSchedulerHook",
+        schedule="linear",
+        max_value=1.0,
+        burn_in=2,
+        warmup=5,
+    ),
+    *_base_.area_aware_hooks,
+]
+visualizer = dict(vis_backends=_base_.area_aware_vis_backends)
+randomness = dict(seed=0)
