@@ -23,8 +23,9 @@ def test_it_trains(block, tmp_path):
     (tmp_path / "config.py").write_text(block)
     cfg = Config.fromfile(tmp_path / "config.py")
     model = MODELS.build(cfg.model).train()
-    hook = HOOKS.build(cfg.custom_hooks[0])
-    assert [hook.value_at(e) for e in (0, 3, 8, 13, 400)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert cfg.custom_hooks[0].type == "EMAHook"  # kept
+    hook = HOOKS.build(cfg.custom_hooks[-1])
+    assert [hook.value_at(e) for e in (0, 5, 10, 400)] == [0.0, 0.5, 1.0, 1.0]
     model.bbox_head.loss_bg.lambda_bg = hook.value_at(8)
     batch = dict(
         inputs=torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8),
