@@ -393,13 +393,13 @@ def _needs_areas(area_weight: AreaWeight) -> str:
 
 
 def _build_area_weight(area_weight: Mapping | AreaWeight | None) -> AreaWeight | None:
-    built = area_weight
     if isinstance(area_weight, Mapping):
         built = TASK_UTILS.build(dict(area_weight))
-    is_config = isinstance(area_weight, Mapping)
-    if (is_config and not isinstance(built, AreaWeight)) or not (
-        built is None or callable(built)
-    ):
+        is_valid = isinstance(built, AreaWeight)
+    else:
+        built = area_weight
+        is_valid = built is None or callable(built)
+    if not is_valid:
         raise ValueError(
             "area_weight must be None, an area weight or its config, for example "
             f"dict(type='PowerAreaWeight'), got {area_weight!r}"
