@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from mmyolo.models import YOLOv8Head
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
-from ..losses import AreaAwareBCELoss
+from ..losses import AreaAwareBCELoss, share_of_total
 
 
 class Predictions(NamedTuple):
@@ -106,7 +106,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         priors = self._priors(cls_scores)
         preds = self._flatten(cls_scores, bbox_preds, bbox_dist_preds, priors)
         assigned = self._assign(preds, priors, batch_gt_instances, num_imgs)
-        avg_factor = self._avg_factor(assigned.scores)
+        avg_factor = share_of_total(assigned.scores.sum(), self.sync_avg_factor)
 
         loss_cls, stats = self._loss_cls(preds, assigned, priors, avg_factor)
         loss_bbox, loss_dfl = self._loss_box(preds, assigned, priors, avg_factor)
@@ -190,14 +190,6 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             result["assigned_scores"].sum(-1),
             result["fg_mask_pre_prior"].bool(),
         )
-
-    def _avg_factor(self, scores: Tensor) -> Tensor:
-        """S, the sum of the soft targets, at least 1; over all ranks a rank's share."""
-        total = scores.sum()
-        if not self.sync_avg_factor:
-            return total.clamp(min=1)
-        all_reduce(total)
-        return total.clamp(min=1) / get_world_size()
 
     def _loss_cls(
         self,

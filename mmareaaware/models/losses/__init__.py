@@ -9,6 +9,7 @@ from .area_weights import (
     StepAreaWeight,
     weigh_priors,
 )
+from .avg_factor import share_of_total
 from .bg_penalty_loss import BgPenaltyLoss, bg_penalty, bg_penalty_loss
 from .class_balance import EffectiveNumberWeight, InverseFrequencyWeight, LDAMMargin
 
@@ -28,6 +29,7 @@ __all__ = [
     "area_aware_bce_loss",
     "bg_penalty",
     "bg_penalty_loss",
+    "share_of_total",
     "soft_bce",
     "weigh_priors",
 ]

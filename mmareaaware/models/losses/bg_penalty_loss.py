@@ -2,11 +2,11 @@
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce, get_world_size
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .area_weights import TARGET_EPS
+from .avg_factor import share_of_total
 
 MODES = ("max", "focal")
 
@@ -77,14 +77,7 @@ def bg_penalty_loss(
     penalty = bg_penalty(logits, mode, gamma)  # (B, N)
     total = penalty.masked_fill(~bg, 0).sum()
     num_bg = bg.sum().to(total.dtype)
-    avg_factor = num_bg
-    if sync:
-        avg_factor = num_bg.clone()
-        all_reduce(avg_factor)
-    avg_factor = avg_factor.clamp(min=1)
-    if sync:
-        avg_factor = avg_factor / get_world_size()
-    loss = loss_weight * lambda_bg * total / avg_factor
+    loss = loss_weight * lambda_bg * total / share_of_total(num_bg, sync)
     if not return_stats:
         return loss
     with torch.no_grad():
