@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
 from mmyolo.models import YOLOv8Head
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
-from ..losses import AreaAwareBCELoss, share_of_total
+from ..losses import AreaAwareBCELoss, SparseTargets, share_of_total
+from ..precision import at_least_float32
+from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 
 
 class Predictions(NamedTuple):
@@ -18,7 +21,7 @@ class Predictions(NamedTuple):
 
     logits: Tensor  # (B, N, C)
     boxes: Tensor  # (B, N, 4), decoded, xyxy in px of the network input
-    dists: Tensor  # (B, N, 4 * reg_max)
+    dists: Tensor  # (B, N, 4, reg_max)
 
 
 class Priors(NamedTuple):
@@ -26,6 +29,7 @@ class Priors(NamedTuple):
 
     points: Tensor  # (N, 4): x, y, stride, stride
     strides: Tensor  # (N, 1)
+    grid: PriorGrid
     input_area: int  # of the network input, in px²
 
     @property
@@ -34,12 +38,13 @@ class Priors(NamedTuple):
 
 
 class Assignment(NamedTuple):
-    """What every prior should have said."""
+    """What the priors should have said, P of them something positive."""
 
-    boxes: Tensor  # (B, N, 4), xyxy in px; meaningless where not fg
-    scores: Tensor  # (B, N, C), soft targets
-    score_sums: Tensor  # (B, N), over the classes
-    fg: Tensor  # (B, N), bool
+    targets: Tensor | SparseTargets  # (B, N, C), or those of the positives
+    score_sums: Tensor  # (B, N), soft targets summed over the classes
+    image: Tensor  # (P,), image of each positive
+    prior: Tensor  # (P,), prior of each positive
+    boxes: Tensor  # (P, 4), box of each positive, xyxy in px
 
 
 @MODELS.register_module()
@@ -105,8 +110,10 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         num_imgs = len(batch_img_metas)
         priors = self._priors(cls_scores)
         preds = self._flatten(cls_scores, bbox_preds, bbox_dist_preds, priors)
-        assigned = self._assign(preds, priors, batch_gt_instances, num_imgs)
-        avg_factor = share_of_total(assigned.scores.sum(), self.sync_avg_factor)
+        assign = self._assign_sparse if self._is_sparse else self._assign_dense
+        assigned = assign(preds, priors, batch_gt_instances, num_imgs)
+        total = assigned.targets.score if self._is_sparse else assigned.targets
+        avg_factor = share_of_total(total.sum(), self.sync_avg_factor)
 
         loss_cls, stats = self._loss_cls(preds, assigned, priors, avg_factor)
         loss_bbox, loss_dfl = self._loss_box(preds, assigned, priors, avg_factor)
@@ -121,23 +128,28 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             stats.update(bg_stats)
         world_size = get_world_size()
         losses = {k: v * num_imgs * world_size for k, v in losses.items()}
-        return dict(**losses, **stats, num_pos=assigned.fg.sum().float())
+        num_pos = preds.logits.new_tensor(len(assigned.image))
+        return dict(**losses, **stats, num_pos=num_pos)
+
+    @property
+    def _is_sparse(self) -> bool:
+        return isinstance(self.assigner, SparseTaskAlignedAssigner)
 
     def _priors(self, cls_scores: Sequence[Tensor]) -> Priors:
         """The points of all levels, made anew when size, dtype or device change."""
-        dtype = _at_least_float32(cls_scores[0])
         sizes = [tuple(score.shape[2:]) for score in cls_scores]
+        dtype = torch.promote_types(cls_scores[0].dtype, torch.float32)
         key = (sizes, dtype, cls_scores[0].device)
         if key != self._priors_key:
-            points = torch.cat(
-                self.prior_generator.grid_priors(
-                    sizes, dtype=dtype, device=cls_scores[0].device, with_stride=True
-                )
+            levels = self.prior_generator.grid_priors(
+                sizes, dtype=dtype, device=cls_scores[0].device, with_stride=True
             )
+            points = torch.cat(levels)
             height, width = sizes[0]
             self._cached_priors = Priors(
                 points,
                 points[:, 2:3],
+                PriorGrid(levels, sizes),
                 height * width * self.featmap_strides[0] ** 2,
             )
             self._priors_key = key
@@ -150,29 +162,34 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         bbox_dist_preds: Sequence[Tensor],
         priors: Priors,
     ) -> Predictions:
-        """Join the levels and decode the boxes."""
-        logits = torch.cat([s.flatten(2).transpose(1, 2) for s in cls_scores], 1)
-        distances = torch.cat([p.flatten(2).transpose(1, 2) for p in bbox_preds], 1)
-        dists = torch.cat([d.flatten(2) for d in bbox_dist_preds], 1)
-        boxes = self.bbox_coder.decode(
-            priors.centers,
-            distances.to(_at_least_float32(distances)),
-            priors.strides[:, 0],
-        )
-        return Predictions(
-            logits.to(_at_least_float32(logits)),
-            boxes,
-            dists.to(_at_least_float32(dists)),
-        )
+        """Join the levels and decode the boxes.
 
-    def _assign(
+        For a sparse assigner the logits and distributions stay as the convolutions
+        made them, channels before priors, and are only viewed as (B, N, ...); its few
+        positives are decoded anew, so that no gradient passes through all boxes.
+        """
+        if self._is_sparse:
+            logits = torch.cat([s.flatten(2) for s in cls_scores], 2).transpose(1, 2)
+            dists = torch.cat([d.permute(0, 2, 3, 1) for d in bbox_dist_preds], 3)
+            dists = dists.permute(0, 3, 1, 2)
+            bbox_preds = [p.detach() for p in bbox_preds]
+        else:
+            logits = torch.cat([s.flatten(2).transpose(1, 2) for s in cls_scores], 1)
+            dists = torch.cat(list(bbox_dist_preds), 1)
+        distances = torch.cat([p.flatten(2).transpose(1, 2) for p in bbox_preds], 1)
+        boxes = self.bbox_coder.decode(
+            priors.centers, at_least_float32(distances), priors.strides[:, 0]
+        )
+        return Predictions(at_least_float32(logits), boxes, at_least_float32(dists))
+
+    def _assign_dense(
         self,
         preds: Predictions,
         priors: Priors,
         batch_gt_instances: Tensor | Sequence,
         num_imgs: int,
     ) -> Assignment:
-        """Match priors and boxes."""
+        """Match priors and boxes with an assigner of mmyolo."""
         # (B, G, 5): label and box, rows of zeros where an image has fewer boxes
         gt = gt_instances_preprocess(batch_gt_instances, num_imgs)
         labels, boxes = gt[..., :1], gt[..., 1:]
@@ -184,11 +201,35 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             boxes,
             (boxes.sum(-1, keepdim=True) > 0).float(),
         )
+        targets = result["assigned_scores"]
+        image, prior = result["fg_mask_pre_prior"].nonzero(as_tuple=True)
+        boxes = result["assigned_bboxes"][image, prior]
+        return Assignment(targets, targets.sum(-1), image, prior, boxes)
+
+    def _assign_sparse(
+        self,
+        preds: Predictions,
+        priors: Priors,
+        batch_gt_instances: Tensor | Sequence,
+        num_imgs: int,
+    ) -> Assignment:
+        """Match priors and boxes; only the positives are spelled out."""
+        images, labels, boxes = _flat_ground_truth(batch_gt_instances)
+        logits = preds.logits.detach()
+        targets, box = self.assigner.assign(
+            preds.boxes,
+            lambda image, prior, label: logits[image, prior, label].sigmoid(),
+            priors.grid,
+            boxes,
+            labels,
+            images,
+        )
         return Assignment(
-            result["assigned_bboxes"],
-            result["assigned_scores"],
-            result["assigned_scores"].sum(-1),
-            result["fg_mask_pre_prior"].bool(),
+            targets,
+            targets.sums(num_imgs, len(priors.points)),
+            targets.image,
+            targets.prior,
+            boxes[box],
         )
 
     def _loss_cls(
@@ -199,19 +240,29 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         avg_factor: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not isinstance(self.loss_cls, AreaAwareBCELoss):
-            return self.loss_cls(preds.logits, assigned.scores).sum() / avg_factor, {}
+            targets = assigned.targets
+            if self._is_sparse:
+                targets = targets.dense(*preds.logits.shape)
+            return self.loss_cls(preds.logits, targets).sum() / avg_factor, {}
+        positives = assigned.image, assigned.prior
+        areas = _box_areas(assigned.boxes)  # (P,)
+        strides = priors.strides[:, 0]
+        pred_areas = _box_areas(preds.boxes.detach())
+        if self._is_sparse:
+            strides, pred_areas = strides[assigned.prior], pred_areas[positives]
+        else:
+            areas = torch.zeros_like(pred_areas).index_put(positives, areas)
         return self.loss_cls(
             preds.logits,
-            assigned.scores,
+            assigned.targets,
             avg_factor=avg_factor,
             reduction_override="mean",
-            areas=_box_areas(assigned.boxes),
-            fg=assigned.fg,
+            areas=areas,
             sync=self.sync_avg_factor,
             return_stats=True,
-            pred_areas=_box_areas(preds.boxes.detach()),
+            pred_areas=pred_areas,
             image_area=priors.input_area,
-            strides=priors.strides[:, 0],
+            strides=strides,
             level_strides=self.featmap_strides,
         )
 
@@ -223,19 +274,24 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         avg_factor: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """IoU and distribution focal loss of the P positives, in units of strides."""
-        image, prior = assigned.fg.nonzero(as_tuple=True)  # (P,), (P,)
-        strides = priors.strides[prior]  # (P, 1)
-        target_boxes = assigned.boxes[image, prior] / strides  # (P, 4)
-        weight = assigned.score_sums[image, prior].unsqueeze(-1)  # (P, 1)
-        loss_bbox = self.loss_bbox(
-            preds.boxes[image, prior] / strides, target_boxes, weight=weight
-        )
+        positives = assigned.image, assigned.prior
+        strides = priors.strides[assigned.prior]  # (P, 1)
+        centers = priors.centers[assigned.prior]  # (P, 2)
+        target_boxes = assigned.boxes / strides  # (P, 4)
+        weight = assigned.score_sums[positives].unsqueeze(-1)  # (P, 1)
+        dists = preds.dists[positives]  # (P, 4, reg_max)
+        if self._is_sparse:
+            distances = dists.softmax(-1) @ self.head_module.proj.to(dists.dtype)
+            boxes = self.bbox_coder.decode(centers, distances, strides[:, 0])
+        else:
+            boxes = preds.boxes[positives]
+        loss_bbox = self.loss_bbox(boxes / strides, target_boxes, weight=weight)
         reg_max = self.head_module.reg_max
         target_distances = self.bbox_coder.encode(
-            priors.centers[prior] / strides, target_boxes, max_dis=reg_max - 1, eps=0.01
+            centers / strides, target_boxes, max_dis=reg_max - 1, eps=0.01
         )
         loss_dfl = self.loss_dfl(
-            preds.dists[image, prior].reshape(-1, reg_max),
+            dists.reshape(-1, reg_max),
             target_distances.reshape(-1),
             weight=weight.expand(-1, 4).reshape(-1),
             avg_factor=avg_factor,
@@ -243,10 +299,20 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         return loss_bbox / avg_factor, loss_dfl
 
 
+def _flat_ground_truth(
+    batch_gt_instances: Tensor | Sequence,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Image (G,), class (G,) and box (G, 4) of all boxes of a batch."""
+    if not isinstance(batch_gt_instances, Tensor):
+        boxes = [get_box_tensor(gt.bboxes) for gt in batch_gt_instances]
+        images = [torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)]
+        labels = [gt.labels.unsqueeze(1) for gt in batch_gt_instances]
+        parts = [torch.cat(part) for part in (images, labels, boxes)]
+        batch_gt_instances = torch.cat(parts, 1)
+    images, labels, *_ = batch_gt_instances.long().unbind(1)
+    return images, labels, batch_gt_instances[:, 2:]
+
+
 def _box_areas(boxes: Tensor) -> Tensor:
     """Areas (...) of boxes xyxy (..., 4), none below 0."""
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
-
-
-def _at_least_float32(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)

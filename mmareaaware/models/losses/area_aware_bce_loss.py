@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
+from ..precision import at_least_float32
 from .area_weights import AreaWeight, weigh_priors
+from .sparse_targets import SparseTargets
 
 NORMALIZATIONS = ("mean", "none")
 REDUCTIONS = ("none", "mean", "sum")
@@ -42,7 +44,7 @@ def soft_bce(
     Returns:
         The loss of each element, (..., C).
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     targets = targets.to(logits.dtype)
     if label_smoothing:
         targets = targets.lerp(targets.mean(-1, keepdim=True), label_smoothing)
@@ -56,9 +58,62 @@ def soft_bce(
     return loss
 
 
+def sparse_soft_bce(
+    logits: Tensor,
+    targets: SparseTargets,
+    prior_weights: Tensor | None = None,
+    *,
+    class_weights: Tensor | None = None,
+    focal_gamma: float = 0.0,
+    **positives,
+) -> Tensor:
+    r"""Sum of :func:`soft_bce` over a batch of which few priors have a target.
+
+    .. math:: \sum_{ic} BCE(z_{ic}, 0) + \sum_{i \in P}
+        (w_i \sum_c BCE(z_{ic}, t_{ic}) - \sum_c BCE(z_{ic}, 0))
+
+    The first sum needs no targets, the second only P rows.
+
+    Args:
+        logits: z, (B, N, C).
+        targets: Of P priors.
+        prior_weights: Their weights :math:`w_i`, (P,); None for 1.
+        class_weights: See :func:`soft_bce`.
+        focal_gamma: See :func:`soft_bce`.
+        **positives: ``margins`` and ``label_smoothing`` of :func:`soft_bce`, which do
+            nothing where there is no target.
+
+    Returns:
+        A scalar.
+    """
+    logits = at_least_float32(logits)
+    rows = logits[targets.image, targets.prior]  # (P, C)
+    row_targets = torch.zeros_like(rows).scatter(
+        1, targets.label.unsqueeze(1), targets.score.to(rows.dtype).unsqueeze(1)
+    )
+    common = dict(class_weights=class_weights, focal_gamma=focal_gamma)
+    with_target = soft_bce(rows, row_targets, **common, **positives).sum(-1)  # (P,)
+    if prior_weights is not None:
+        with_target = with_target * prior_weights
+    without = _bce_without_target(rows, **common)
+    return _bce_without_target(logits, **common) + with_target.sum() - without
+
+
+def _bce_without_target(
+    logits: Tensor, class_weights: Tensor | None, focal_gamma: float
+) -> Tensor:
+    """Sum of :func:`soft_bce` over logits (..., C) whose targets are 0."""
+    loss = F.softplus(logits)
+    if focal_gamma:
+        loss = loss * logits.sigmoid() ** focal_gamma
+    if class_weights is None:
+        return loss.sum()
+    return loss.sum(tuple(range(loss.dim() - 1))) @ class_weights
+
+
 def area_aware_bce_loss(
     logits: Tensor,
-    targets: Tensor,
+    targets: Tensor | SparseTargets,
     areas: Tensor | None = None,
     *,
     fg: Tensor | None = None,
@@ -86,7 +141,8 @@ def area_aware_bce_loss(
 
     Args:
         logits: Class logits, (B, N, C).
-        targets: Soft targets, (B, N, C).
+        targets: Soft targets, (B, N, C); or those of P priors, and then ``areas`` and
+            the geometry are (P,) too and ``fg`` is not needed.
         areas: Areas in px² of the network input of the boxes assigned to the priors,
             (B, N); needed with an area weight, meaningless where not ``fg``.
         fg: Foreground mask, (B, N). By default every prior that has a target.
@@ -99,8 +155,9 @@ def area_aware_bce_loss(
         label_smoothing: See :func:`soft_bce`.
         focal_gamma: See :func:`soft_bce`.
         loss_weight: Gain.
-        weight: Further weights, (B, N) or (B, N, C).
-        reduction: ``'mean'`` divides the sum by ``avg_factor``; ``'sum'``; ``'none'``.
+        weight: Further weights, (B, N) or (B, N, C); dense targets only.
+        reduction: ``'mean'`` divides the sum by ``avg_factor``; ``'sum'``; ``'none'``,
+            with dense targets only.
         avg_factor: Replaces S.
         sync: Normalise the weights by their mean over all ranks.
         return_stats: Also return ``area_weight_mean``, the target-weighted mean of the
@@ -114,8 +171,9 @@ def area_aware_bce_loss(
         a dict of scalars.
 
     Raises:
-        ValueError: There is an area weight and there are no areas, or ``avg_factor``
-            comes with a reduction other than ``'mean'``.
+        ValueError: There is an area weight and there are no areas, ``avg_factor``
+            comes with a reduction other than ``'mean'``, or sparse targets come with
+            ``weight`` or ``reduction='none'``.
 
     Example:
         >>> logits = torch.randn(2, 100, 10, requires_grad=True)
@@ -129,22 +187,20 @@ def area_aware_bce_loss(
         raise ValueError(
             f"avg_factor goes with reduction='mean' only, got reduction={reduction!r}"
         )
-    loss = soft_bce(
-        logits,
-        targets,
-        class_weights=class_weights,
-        margins=margins,
-        label_smoothing=label_smoothing,
-        focal_gamma=focal_gamma,
-    )
-    stats = {}
-    scale = loss_weight
+    is_sparse = isinstance(targets, SparseTargets)
+    if is_sparse and (weight is not None or reduction == "none"):
+        raise ValueError(
+            "sparse targets go with reduction='mean' or 'sum' and no weight, got "
+            f"reduction={reduction!r} and {'no' if weight is None else 'a'} weight"
+        )
+    target_sums = targets.score if is_sparse else targets.sum(-1)  # (P,) or (B, N)
+    prior_weights, stats = None, {}
     if area_weight is not None:
         if areas is None:
             raise ValueError(_needs_areas(area_weight))
         prior_weights, stats["area_weight_mean"] = weigh_priors(
             area_weight,
-            targets.sum(-1),
+            target_sums,
             areas,
             fg,
             normalize=normalize,
@@ -152,14 +208,29 @@ def area_aware_bce_loss(
             sync=sync,
             **geometry,
         )
-        scale = loss_weight * prior_weights.unsqueeze(-1)  # (B, N, 1)
-    if weight is not None:
-        loss = loss * (weight.unsqueeze(-1) if weight.dim() < loss.dim() else weight)
-    loss = loss * scale
-    if reduction != "none":
-        loss = loss.sum()
+    elements = dict(
+        class_weights=class_weights,
+        margins=margins,
+        label_smoothing=label_smoothing,
+        focal_gamma=focal_gamma,
+    )
+    if is_sparse:
+        loss = loss_weight * sparse_soft_bce(logits, targets, prior_weights, **elements)
+    else:
+        loss = soft_bce(logits, targets, **elements)  # (B, N, C)
+        if weight is not None:
+            is_per_prior = weight.dim() < loss.dim()
+            loss = loss * (weight.unsqueeze(-1) if is_per_prior else weight)
+        scale = loss_weight
+        if prior_weights is not None:
+            scale = loss_weight * prior_weights.unsqueeze(-1)
+        loss = loss * scale
+        if reduction != "none":
+            loss = loss.sum()
     if reduction == "mean":
-        loss = loss / (targets.sum().clamp(min=1) if avg_factor is None else avg_factor)
+        if avg_factor is None:
+            avg_factor = target_sums.sum().clamp(min=1)
+        loss = loss / avg_factor
     return (loss, stats) if return_stats else loss
 
 

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..precision import at_least_float32
 from .area_weights import TARGET_EPS
 from .avg_factor import share_of_total
 
@@ -27,9 +28,7 @@ def bg_penalty(logits: Tensor, mode: str = "max", gamma: float = 2.0) -> Tensor:
         The penalty of each prior, (...), not negative.
     """
     if mode == "max":
-        return logits.max(
-            -1
-        ).values.sigmoid()  # σ is monotonic: the maximum comes first
+        return logits.amax(-1).sigmoid()  # σ is monotonic: the maximum comes first
     cost = F.softplus(logits)  # -ln(1 - p)
     return ((logits - cost) * gamma).exp().mul(cost).sum(-1)  # p = exp(z - softplus(z))
 
@@ -70,7 +69,7 @@ def bg_penalty_loss(
     if lambda_bg == 0:
         zero = logits.new_zeros(())
         return (zero, {}) if return_stats else zero
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     if targets.dim() == logits.dim():
         targets = targets.sum(-1)
     bg = targets < TARGET_EPS  # (B, N)

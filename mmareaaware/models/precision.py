@@ -1,0 +1,9 @@
+"""Losses and assignment are computed in float32, whatever the network runs in."""
+
+import torch
+from torch import Tensor
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """The tensor itself in float32 or float64, half precision as float32."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
