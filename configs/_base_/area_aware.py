@@ -8,6 +8,10 @@ area_aware_head = dict(
     loss_cls=dict(type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight")),
 )
 
+# The same targets but for contested priors, at a cost that grows with the priors inside
+# boxes and not with boxes × priors.
+area_aware_train_cfg = dict(assigner=dict(type="SparseTaskAlignedAssigner"))
+
 # Stops a run whose loss is no longer a number.
 area_aware_hooks = [dict(type="mmdet.CheckInvalidLossHook", interval=50)]
 

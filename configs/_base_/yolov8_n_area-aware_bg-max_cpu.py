@@ -10,7 +10,8 @@ base_lr = 2e-3
 model = dict(
     bbox_head=dict(
         loss_bg=dict(type="BgPenaltyLoss", mode="max"), **_base_.area_aware_head
-    )
+    ),
+    train_cfg=_base_.area_aware_train_cfg,
 )
 
 # No worker processes: on a CPU they only take cores from the training.

@@ -7,11 +7,11 @@ import torch
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
-from mmyolo.models import YOLOv8Head
+from mmyolo.models import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
-from ..losses import AreaAwareBCELoss, SparseTargets, share_of_total
+from ..losses import AreaAwareBCELoss, SparseLogits, SparseTargets, share_of_total
 from ..precision import at_least_float32
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 
@@ -19,7 +19,7 @@ from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 class Predictions(NamedTuple):
     """What the network said of every prior, float32 or wider."""
 
-    logits: Tensor  # (B, N, C)
+    logits: Tensor | SparseLogits  # (B, N, C)
     boxes: Tensor  # (B, N, 4), decoded, xyxy in px of the network input
     dists: Tensor  # (B, N, 4, reg_max)
 
@@ -82,6 +82,31 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         self.sync_avg_factor = sync_avg_factor
         self._priors_key = None
 
+    def forward(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
+        """What the head module returns of the feature maps.
+
+        In training with a sparse assigner the boxes are decoded without a gradient:
+        the loss decodes the positives itself.
+        """
+        module = self.head_module
+        is_stock = type(module).forward_single is YOLOv8HeadModule.forward_single
+        if not (self.training and self._is_sparse and is_stock):
+            return super().forward(x)
+        cls_scores, bbox_preds, bbox_dist_preds = [], [], []
+        for feature, cls_pred, reg_pred in zip(
+            x, module.cls_preds, module.reg_preds, strict=True
+        ):
+            cls_scores.append(cls_pred(feature))
+            dists = reg_pred(feature)
+            size = dists.shape[-2:]
+            dists = dists.unflatten(1, (4, module.reg_max)).flatten(3)
+            with torch.no_grad():  # (B, 4, reg_max, H·W) -> (B, 4, H, W)
+                probabilities = at_least_float32(dists).softmax(2)
+                distances = module.proj.to(probabilities.dtype) @ probabilities
+            bbox_preds.append(distances.unflatten(2, size))
+            bbox_dist_preds.append(dists.permute(0, 3, 1, 2))
+        return cls_scores, bbox_preds, bbox_dist_preds
+
     def loss_by_feat(
         self,
         cls_scores: Sequence[Tensor],
@@ -112,6 +137,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         preds = self._flatten(cls_scores, bbox_preds, bbox_dist_preds, priors)
         assign = self._assign_sparse if self._is_sparse else self._assign_dense
         assigned = assign(preds, priors, batch_gt_instances, num_imgs)
+        if self._is_sparse:
+            preds = preds._replace(logits=self._condense(preds.logits, assigned))
         total = assigned.targets.score if self._is_sparse else assigned.targets
         avg_factor = share_of_total(total.sum(), self.sync_avg_factor)
 
@@ -128,12 +155,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             stats.update(bg_stats)
         world_size = get_world_size()
         losses = {k: v * num_imgs * world_size for k, v in losses.items()}
-        num_pos = preds.logits.new_tensor(len(assigned.image))
+        num_pos = avg_factor.new_tensor(len(assigned.image))
         return dict(**losses, **stats, num_pos=num_pos)
 
     @property
     def _is_sparse(self) -> bool:
-        return isinstance(self.assigner, SparseTaskAlignedAssigner)
+        return isinstance(getattr(self, "assigner", None), SparseTaskAlignedAssigner)
 
     def _priors(self, cls_scores: Sequence[Tensor]) -> Priors:
         """The points of all levels, made anew when size, dtype or device change."""
@@ -232,6 +259,10 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             boxes[box],
         )
 
+    def _condense(self, logits: Tensor, assigned: Assignment) -> SparseLogits:
+        maxima = self.loss_bg is not None and self.loss_bg.needs_maxima
+        return SparseLogits.read(logits, assigned.image, assigned.prior, maxima=maxima)
+
     def _loss_cls(
         self,
         preds: Predictions,
@@ -240,10 +271,11 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         avg_factor: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         if not isinstance(self.loss_cls, AreaAwareBCELoss):
-            targets = assigned.targets
+            logits, targets = preds.logits, assigned.targets
             if self._is_sparse:
-                targets = targets.dense(*preds.logits.shape)
-            return self.loss_cls(preds.logits, targets).sum() / avg_factor, {}
+                logits = logits.dense
+                targets = targets.dense(*logits.shape)
+            return self.loss_cls(logits, targets).sum() / avg_factor, {}
         positives = assigned.image, assigned.prior
         areas = _box_areas(assigned.boxes)  # (P,)
         strides = priors.strides[:, 0]
@@ -251,7 +283,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         if self._is_sparse:
             strides, pred_areas = strides[assigned.prior], pred_areas[positives]
         else:
-            areas = torch.zeros_like(pred_areas).index_put(positives, areas)
+            areas = areas.new_zeros(pred_areas.shape).index_put(positives, areas)
         return self.loss_cls(
             preds.logits,
             assigned.targets,

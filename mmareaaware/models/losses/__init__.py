@@ -12,6 +12,7 @@ from .area_weights import (
 from .avg_factor import share_of_total
 from .bg_penalty_loss import BgPenaltyLoss, bg_penalty, bg_penalty_loss
 from .class_balance import EffectiveNumberWeight, InverseFrequencyWeight, LDAMMargin
+from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "LogAreaWeight",
     "PowerAreaWeight",
     "PyramidMembershipWeight",
+    "SparseLogits",
     "SparseTargets",
     "StepAreaWeight",
     "area_aware_bce_loss",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..precision import at_least_float32
 from .area_weights import AreaWeight, weigh_priors
+from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
 
 NORMALIZATIONS = ("mean", "none")
@@ -59,7 +60,7 @@ def soft_bce(
 
 
 def sparse_soft_bce(
-    logits: Tensor,
+    logits: SparseLogits,
     targets: SparseTargets,
     prior_weights: Tensor | None = None,
     *,
@@ -75,7 +76,7 @@ def sparse_soft_bce(
     The first sum needs no targets, the second only P rows.
 
     Args:
-        logits: z, (B, N, C).
+        logits: z, of B·N priors.
         targets: Of P priors.
         prior_weights: Their weights :math:`w_i`, (P,); None for 1.
         class_weights: See :func:`soft_bce`.
@@ -86,8 +87,7 @@ def sparse_soft_bce(
     Returns:
         A scalar.
     """
-    logits = at_least_float32(logits)
-    rows = logits[targets.image, targets.prior]  # (P, C)
+    rows = logits.rows
     row_targets = torch.zeros_like(rows).scatter(
         1, targets.label.unsqueeze(1), targets.score.to(rows.dtype).unsqueeze(1)
     )
@@ -95,24 +95,27 @@ def sparse_soft_bce(
     with_target = soft_bce(rows, row_targets, **common, **positives).sum(-1)  # (P,)
     if prior_weights is not None:
         with_target = with_target * prior_weights
-    without = _bce_without_target(rows, **common)
-    return _bce_without_target(logits, **common) + with_target.sum() - without
+    without = _bce_without_target(rows, focal_gamma)  # (C,)
+    if focal_gamma:
+        everywhere = _bce_without_target(logits.dense, focal_gamma)
+    else:
+        everywhere = logits.softplus_sums
+    rest = everywhere - without
+    if class_weights is not None:
+        rest = rest * class_weights
+    return with_target.sum() + rest.sum()
 
 
-def _bce_without_target(
-    logits: Tensor, class_weights: Tensor | None, focal_gamma: float
-) -> Tensor:
-    """Sum of :func:`soft_bce` over logits (..., C) whose targets are 0."""
+def _bce_without_target(logits: Tensor, focal_gamma: float) -> Tensor:
+    """BCE of logits (..., C) whose targets are 0, summed for each class, (C,)."""
     loss = F.softplus(logits)
     if focal_gamma:
         loss = loss * logits.sigmoid() ** focal_gamma
-    if class_weights is None:
-        return loss.sum()
-    return loss.sum(tuple(range(loss.dim() - 1))) @ class_weights
+    return loss.sum(tuple(range(loss.dim() - 1)))
 
 
 def area_aware_bce_loss(
-    logits: Tensor,
+    logits: Tensor | SparseLogits,
     targets: Tensor | SparseTargets,
     areas: Tensor | None = None,
     *,
@@ -140,7 +143,7 @@ def area_aware_bce_loss(
     :math:`w_i` is the area weight of a foreground prior, exactly 1 for background.
 
     Args:
-        logits: Class logits, (B, N, C).
+        logits: Class logits, (B, N, C), or condensed, to go with sparse targets.
         targets: Soft targets, (B, N, C); or those of P priors, and then ``areas`` and
             the geometry are (P,) too and ``fg`` is not needed.
         areas: Areas in px² of the network input of the boxes assigned to the priors,
@@ -215,6 +218,10 @@ def area_aware_bce_loss(
         focal_gamma=focal_gamma,
     )
     if is_sparse:
+        if isinstance(logits, Tensor):
+            logits = SparseLogits.read(
+                logits, targets.image, targets.prior, maxima=False
+            )
         loss = loss_weight * sparse_soft_bce(logits, targets, prior_weights, **elements)
     else:
         loss = soft_bce(logits, targets, **elements)  # (B, N, C)
@@ -398,8 +405,8 @@ class AreaAwareBCELoss(nn.Module):
 
     def forward(
         self,
-        logits: Tensor,
-        targets: Tensor,
+        logits: Tensor | SparseLogits,
+        targets: Tensor | SparseTargets,
         weight: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         reduction_override: str | None = None,

@@ -8,11 +8,14 @@ from torch import Tensor, nn
 from ..precision import at_least_float32
 from .area_weights import TARGET_EPS
 from .avg_factor import share_of_total
+from .sparse_logits import SparseLogits
 
 MODES = ("max", "focal")
 
 
-def bg_penalty(logits: Tensor, mode: str = "max", gamma: float = 2.0) -> Tensor:
+def bg_penalty(
+    logits: Tensor | SparseLogits, mode: str = "max", gamma: float = 2.0
+) -> Tensor:
     r"""How confident each prior is, to be penalised where it is background.
 
     ``'max'`` gives :math:`\max_c \sigma(z_c)`; ``'focal'`` gives
@@ -20,21 +23,23 @@ def bg_penalty(logits: Tensor, mode: str = "max", gamma: float = 2.0) -> Tensor:
     confident mistakes weigh most.
 
     Args:
-        logits: Class logits, (..., C).
+        logits: Class logits, (..., C), or condensed, with maxima for ``'max'``.
         mode: ``'max'`` or ``'focal'``.
         gamma: Exponent of the focal form.
 
     Returns:
         The penalty of each prior, (...), not negative.
     """
-    if mode == "max":
-        return logits.amax(-1).sigmoid()  # σ is monotonic: the maximum comes first
+    is_condensed = isinstance(logits, SparseLogits)
+    if mode == "max":  # σ is monotonic: the maximum comes first
+        return (logits.maxima if is_condensed else logits.amax(-1)).sigmoid()
+    logits = logits.dense if is_condensed else logits
     cost = F.softplus(logits)  # -ln(1 - p)
     return ((logits - cost) * gamma).exp().mul(cost).sum(-1)  # p = exp(z - softplus(z))
 
 
 def bg_penalty_loss(
-    logits: Tensor,
+    logits: Tensor | SparseLogits,
     targets: Tensor,
     lambda_bg: float = 1.0,
     *,
@@ -52,7 +57,7 @@ def bg_penalty_loss(
     are unlabelled, this punishes finding them.
 
     Args:
-        logits: Class logits, (B, N, C).
+        logits: Class logits, (B, N, C), or condensed.
         targets: Soft targets (B, N, C), or their sums over the classes (B, N).
         lambda_bg: Strength :math:`\lambda_{bg}`; 0 costs nothing.
         mode: ``'max'`` or ``'focal'``, see :func:`bg_penalty`.
@@ -67,10 +72,11 @@ def bg_penalty_loss(
         The loss, a scalar; with ``return_stats`` the loss and a dict of scalars.
     """
     if lambda_bg == 0:
-        zero = logits.new_zeros(())
+        zero = torch.zeros((), device=targets.device)
         return (zero, {}) if return_stats else zero
-    logits = at_least_float32(logits)
-    if targets.dim() == logits.dim():
+    if isinstance(logits, Tensor):
+        logits = at_least_float32(logits)
+    if targets.dim() == 3:
         targets = targets.sum(-1)
     bg = targets < TARGET_EPS  # (B, N)
     penalty = bg_penalty(logits, mode, gamma)  # (B, N)
@@ -139,9 +145,14 @@ class BgPenaltyLoss(nn.Module):
             raise ValueError(f"lambda_bg must not be negative, got {value}")
         self._lambda_bg = value
 
+    @property
+    def needs_maxima(self) -> bool:
+        """Whether the maximum over the classes is all that it reads."""
+        return self.mode == "max" and self.lambda_bg > 0
+
     def forward(
         self,
-        logits: Tensor,
+        logits: Tensor | SparseLogits,
         targets: Tensor,
         *,
         sync: bool = False,

@@ -67,13 +67,16 @@ class PriorGrid:
             width = int((points[:, 1] == points[0, 1]).sum())
             sizes.append((len(points) // width, width))
         for points, (height, width) in zip(levels, sizes, strict=True):
-            y, x = torch.meshgrid(points[::width, 1], points[:width, 0], indexing="ij")
-            regular = torch.stack([x, y], -1).flatten(0, 1)
-            if not torch.equal(regular, points[:, :2]):
+            columns, rows = points[:width, 0], points[::width, 1]
+            y, x = torch.meshgrid(rows, columns, indexing="ij")
+            ascends = (columns.diff() > 0).all() and (rows.diff() > 0).all()
+            is_grid = torch.equal(torch.stack([x, y], -1).flatten(0, 1), points[:, :2])
+            if not (ascends and is_grid):
                 raise ValueError(
                     f"the {len(points)} priors of stride {points[0, 2].item():g} are "
-                    f"not {height} rows of {width} points: SparseTaskAlignedAssigner "
-                    "needs regular grids. Use BatchTaskAlignedAssigner"
+                    f"not {height} rows of {width} ascending points: "
+                    "SparseTaskAlignedAssigner needs regular grids. Use "
+                    "BatchTaskAlignedAssigner"
                 )
         return cls(levels, sizes)
 

@@ -1,0 +1,106 @@
+"""The head with sparse targets against the same head with the same targets dense."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from tests.conftest import NUM_CLASSES, batch, features
+
+ASSIGNER = dict(type="SparseTaskAlignedAssigner", num_classes=NUM_CLASSES)
+AREA_WEIGHTS = {
+    "none": None,
+    "power": dict(type="PowerAreaWeight"),
+    "mismatch": dict(type="AreaMismatchWeight"),
+    "membership": dict(type="PyramidMembershipWeight"),
+    "scale": dict(type="BoxScaleWeight"),
+}
+PENALTIES = (
+    None,
+    dict(type="BgPenaltyLoss", mode="max", lambda_bg=30.0),
+    dict(type="BgPenaltyLoss", mode="focal", lambda_bg=30.0),
+)
+
+
+class Dense(nn.Module):
+    """An assigner of which the head does not know that it is sparse."""
+
+    def __init__(self, assigner):
+        super().__init__()
+        self.assigner = assigner
+
+    def forward(self, *args):
+        return self.assigner(*args)
+
+
+def losses_and_grads(head, samples):
+    x = [f.double().requires_grad_() for f in features()]  # what differs is not noise
+    losses = head.loss(x, samples)
+    sum(v for k, v in losses.items() if "loss" in k).backward()
+    return losses, [f.grad for f in x] + [p.grad for p in head.parameters()]
+
+
+def assert_paths_agree(make_head, samples, **settings):
+    heads = [
+        make_head(train_cfg=dict(assigner=dict(ASSIGNER)), **settings).double()
+        for _ in range(2)
+    ]
+    samples["bboxes_labels"] = samples["bboxes_labels"].double()
+    heads[1].assigner = Dense(heads[1].assigner)
+    (sparse, sparse_grads), (dense, dense_grads) = (
+        losses_and_grads(head, samples) for head in heads
+    )
+    assert set(sparse) == set(dense)
+    for name, value in dense.items():
+        torch.testing.assert_close(
+            sparse[name], value, rtol=1e-6, atol=1e-9, msg=f"{name} {settings}"
+        )
+    for ours, theirs in zip(sparse_grads, dense_grads, strict=True):
+        scale = float(theirs.abs().max())
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("area_weight", AREA_WEIGHTS.values(), ids=AREA_WEIGHTS)
+def test_sparse_equals_dense_with_everything(make_head, area_weight):
+    balance = (
+        {},
+        dict(class_weight=[0.5, 1, 2, 1, 0.5]),
+        dict(margin=dict(type="LDAMMargin"), class_counts=[9, 5, 50, 1, 2]),
+    )
+    for extra, smoothing, gamma, penalty in itertools.product(
+        balance, (0.0, 0.1), (0.0, 1.5), PENALTIES
+    ):
+        loss_cls = dict(
+            type="AreaAwareBCELoss",
+            area_weight=area_weight,
+            label_smoothing=smoothing,
+            focal_gamma=gamma,
+            **extra,
+        )
+        assert_paths_agree(
+            make_head, batch((25, 3)), loss_cls=loss_cls, loss_bg=penalty
+        )
+
+
+@pytest.mark.parametrize("boxes", [(0, 0), (7, 0), (0, 600)])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_sparse_equals_dense_with_few_and_many_boxes(make_head, boxes, penalty):
+    loss_cls = dict(type="AreaAwareBCELoss")
+    assert_paths_agree(make_head, batch(boxes), loss_cls=loss_cls, loss_bg=penalty)
+
+
+def test_sparse_equals_dense_with_the_stock_loss(make_head):
+    assert_paths_agree(make_head, batch((25, 3)))
+
+
+def test_prediction_and_training_outputs_are_those_of_stock(make_head):
+    head = make_head(train_cfg=dict(assigner=dict(ASSIGNER)))
+    stock = make_head("YOLOv8Head")
+    for mode in (True, False):
+        head.train(mode)
+        stock.train(mode)
+        outputs = zip(head(features()), stock(features()), strict=True)
+        for ours, theirs in outputs:
+            for a, b in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(a, b)

@@ -1,0 +1,116 @@
+"""How the benchmarks here measure: side by side in one run, memory in its own process.
+
+Times on a busy machine mean little, ratios of neighbours do: the contestants take
+turns, another one begins each round, and a ratio is the median of the ratios of the
+same round. Peak memory is what a step needs beyond what was there before it.
+"""
+
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
+
+
+def interleaved_times(
+    steps: dict[str, Callable[[], None]], rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of each step in each round, after one round to warm up."""
+    names = list(steps)
+    times = {name: [] for name in names}
+    for i in range(rounds + 1):
+        start = i % len(names)
+        for name in names[start:] + names[:start]:
+            seconds = _time(steps[name])
+            if i:
+                times[name].append(seconds)
+    return times
+
+
+def ratio(times: list[float], reference: list[float]) -> float:
+    """Median over the rounds of the ratio of two steps of the same round."""
+    return statistics.median(t / r for t, r in zip(times, reference, strict=True))
+
+
+def _time(step: Callable[[], None]) -> float:
+    if torch.cuda.is_available():
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / 1000
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def peak_extra_memory(step: Callable[[], None]) -> float:
+    """Peak MiB that a step needs: allocated on the GPU, else resident (Linux)."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    CLEAR_REFS.write_text("5")  # the peak starts again from here
+    before = _resident("VmRSS")
+    step()
+    return _resident("VmHWM") - before
+
+
+def _resident(field: str) -> float:
+    (line,) = (x for x in STATUS.read_text().splitlines() if x.startswith(field))
+    return int(line.split()[1]) / 1024
+
+
+def in_own_process(**options) -> float | None:
+    """Run this script again with these options; the number it prints last.
+
+    Returns:
+        None where that process ran out of memory.
+
+    Raises:
+        RuntimeError: It failed otherwise.
+    """
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    command = [sys.executable, sys.argv[0], *flags]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode == 0:
+        return json.loads(result.stdout.splitlines()[-1])
+    complaints = ("MemoryError", "out of memory", "can't allocate memory")
+    if result.returncode == -9 or any(c in result.stderr for c in complaints):
+        return None
+    raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
+
+
+def limit_memory(fraction: float = 0.8) -> None:
+    """Fail instead of making the machine swap or kill something else (Linux)."""
+    import resource
+
+    total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (int(total * fraction), hard))
+
+
+def environment() -> str:
+    """What the numbers depend on, in a line."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"CPU, {torch.get_num_threads()} threads"
+    import mmareaaware
+
+    return (
+        f"{device}, torch {torch.__version__}, Python {platform.python_version()}, "
+        f"mmareaaware {mmareaaware.__version__}, "
+        f"command: {' '.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])}"
+    )

@@ -1,0 +1,153 @@
+"""What do our head and assigner cost? A whole training step against the stock recipe.
+
+    python tools/benchmark/train_step.py --out work_dirs/train_step
+
+A step of a YOLO from scratch on random images, data excluded: preprocessing, network,
+assignment, losses, backward, optimizer. Against the stock head with mmyolo's assigner
+run our head with nothing on, and with area weight, class weights, margins and penalty.
+Prints a table and writes `train_step.json`.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+import torch
+from measuring import (
+    environment,
+    in_own_process,
+    interleaved_times,
+    limit_memory,
+    peak_extra_memory,
+    ratio,
+)
+from mmengine.hub import get_config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS, DefaultScope
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import mmareaaware  # noqa: F401 (registers)
+
+NUM_CLASSES = 80
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+STOCK = "stock"
+SPARSE = dict(assigner=dict(type="SparseTaskAlignedAssigner"))
+ALL_ON = dict(
+    type="AreaAwareBCELoss",
+    area_weight=dict(type="PowerAreaWeight"),
+    class_weight=dict(type="EffectiveNumberWeight"),
+    margin=dict(type="LDAMMargin"),
+    class_counts=list(range(1, NUM_CLASSES + 1)),
+    loss_weight=0.5,
+)
+OURS = dict(
+    type="AreaAwareYOLOv8Head",
+    loss_cls=dict(type="AreaAwareBCELoss", area_weight=None, loss_weight=0.5),
+)
+VARIANTS = {
+    STOCK: dict(),
+    "ours, all off": dict(bbox_head=OURS, train_cfg=SPARSE),
+    "ours, all on": dict(
+        bbox_head=OURS | dict(loss_cls=ALL_ON, loss_bg=dict(type="BgPenaltyLoss")),
+        train_cfg=SPARSE,
+    ),
+}
+
+
+class Trainer:
+    """A model, its optimizer and a batch that never changes."""
+
+    def __init__(self, variant: str, case: dict) -> None:
+        cfg = get_config("mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py")
+        cfg.merge_from_dict(dict(model=VARIANTS[variant]))
+        torch.manual_seed(0)
+        with DefaultScope.overwrite_default_scope("mmyolo"):
+            self.model = MODELS.build(cfg.model).to(DEVICE).train()
+        optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
+        self.optim_wrapper = OptimWrapper(optimizer)
+        images, size = case["images"], case["size"]
+        self.images = torch.randint(0, 255, (images, 3, size, size), dtype=torch.uint8)
+        number = images * case["boxes"]
+        side = 8 * 16 ** torch.rand(number, 2)  # 8 to 128 px
+        center = torch.rand(number, 2) * size
+        self.boxes = torch.cat(
+            [
+                torch.arange(images).repeat_interleave(case["boxes"])[:, None],
+                torch.randint(NUM_CLASSES, (number, 1)),
+                (center - side / 2).clamp(0, size),
+                (center + side / 2).clamp(0, size),
+            ],
+            1,
+        )
+
+    def step(self) -> None:
+        samples = dict(bboxes_labels=self.boxes.clone())
+        data = dict(inputs=self.images.clone(), data_samples=samples)
+        self.model.train_step(data, self.optim_wrapper)
+
+
+def measure(case: dict, rounds: int) -> dict:
+    memory = {name: in_own_process(memory_of=name, **case) for name in VARIANTS}
+    trainers = {n: Trainer(n, case).step for n in VARIANTS if memory[n] is not None}
+    times = interleaved_times(trainers, rounds)
+    return dict(**case, memory_mib=memory, seconds=times)
+
+
+def print_table(results: list[dict]) -> None:
+    case = results[0]
+    table = Table(
+        title=f"a training step of yolov8-n, {case['images']} images of "
+        f"{case['size']} px, {NUM_CLASSES} classes"
+    )
+    for column in ("boxes", "head", "time", "/ stock", "memory", "/ stock"):
+        table.add_column(column, justify="left" if column == "head" else "right")
+    for result in results:
+        times, memory = result["seconds"], result["memory_mib"]
+        for name in times:
+            table.add_row(
+                str(result["boxes"]),
+                name,
+                f"{statistics.median(times[name]):.3f} s",
+                f"{ratio(times[name], times[STOCK]):.3f}" if STOCK in times else "-",
+                f"{memory[name]:.0f} MiB",
+                f"{memory[name] / memory[STOCK]:.3f}" if memory[STOCK] else "-",
+            )
+        table.add_section()
+    Console().print(table)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--boxes", type=int, nargs="+", default=[20, 200, 800])
+    parser.add_argument("--size", type=int, default=640)
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/train_step"))
+    parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    fixed = dict(size=args.size, images=args.images)
+    cases = [dict(boxes=boxes, **fixed) for boxes in args.boxes]
+    if args.memory_of:
+        limit_memory()
+        trainer = Trainer(args.memory_of, cases[0])
+        print(json.dumps(peak_extra_memory(trainer.step)))
+        return
+    results = [measure(case, args.rounds) for case in track(cases, "cases")]
+    args.out.mkdir(parents=True, exist_ok=True)
+    record = dict(environment=environment(), results=results)
+    (args.out / "train_step.json").write_text(json.dumps(record, indent=1) + "\n")
+    print_table(results)
+    print(environment())
+
+
+if __name__ == "__main__":
+    main()
