@@ -21,6 +21,7 @@ OURS = (
     "model.bbox_head.loss_cls.type",
     "model.bbox_head.loss_cls.area_weight",
     "model.bbox_head.loss_bg",
+    "model.train_cfg.assigner.type",
     "train_dataloader.collate_fn",
     "custom_hooks",
     "visualizer.vis_backends",
