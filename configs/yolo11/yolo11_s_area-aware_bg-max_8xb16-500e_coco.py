@@ -1,0 +1,6 @@
+_base_ = [
+    "../yolov8/yolov8_s_area-aware_bg-max_8xb16-500e_coco.py",
+    "../_base_/yolo11.py",
+]
+
+model = _base_.yolo11_s

@@ -1,0 +1,3 @@
+from .yolo11_blocks import C2PSA, C3k, C3k2
+
+__all__ = ["C2PSA", "C3k", "C3k2"]
