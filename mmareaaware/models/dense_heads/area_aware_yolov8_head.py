@@ -133,10 +133,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             report (``area_weight_mean``, ``bg_penalty_mean``, ``_max``, ``_min``).
         """
         num_imgs = len(batch_img_metas)
-        priors = self._priors(cls_scores)
-        preds = self._flatten(cls_scores, bbox_preds, bbox_dist_preds, priors)
-        assign = self._assign_sparse if self._is_sparse else self._assign_dense
-        assigned = assign(preds, priors, batch_gt_instances, num_imgs)
+        outputs = cls_scores, bbox_preds, bbox_dist_preds
+        preds, priors, assigned = self.match(outputs, batch_gt_instances, num_imgs)
         if self._is_sparse:
             preds = preds._replace(logits=self._condense(preds.logits, assigned))
         total = assigned.targets.score if self._is_sparse else assigned.targets
@@ -157,6 +155,45 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         losses = {k: v * num_imgs * world_size for k, v in losses.items()}
         num_pos = avg_factor.new_tensor(len(assigned.image))
         return dict(**losses, **stats, num_pos=num_pos)
+
+    def match(
+        self,
+        outputs: tuple[Sequence[Tensor], ...],
+        batch_gt_instances: Tensor | Sequence,
+        num_imgs: int,
+    ) -> tuple[Predictions, Priors, Assignment]:
+        """Which prior is to find which box.
+
+        Args:
+            outputs: What ``forward`` returned in training mode.
+            batch_gt_instances: As for ``loss_by_feat``.
+            num_imgs: Number of images.
+
+        Returns:
+            All predictions, all priors, and the targets.
+        """
+        priors = self._priors(outputs[0])
+        preds = self._flatten(*outputs, priors)
+        assign = self._assign_sparse if self._is_sparse else self._assign_dense
+        return preds, priors, assign(preds, priors, batch_gt_instances, num_imgs)
+
+    def geometry(
+        self, preds: Predictions, priors: Priors, assigned: Assignment
+    ) -> dict[str, Tensor | int | Sequence[int]]:
+        """What area weights may ask of the P positives.
+
+        Returns:
+            ``areas``, ``pred_areas`` and ``strides`` (P,), ``image_area`` and
+            ``level_strides``.
+        """
+        positives = assigned.image, assigned.prior
+        return dict(
+            areas=_box_areas(assigned.boxes),
+            pred_areas=_box_areas(preds.boxes.detach()[positives]),
+            strides=priors.strides[assigned.prior, 0],
+            image_area=priors.input_area,
+            level_strides=self.featmap_strides,
+        )
 
     @property
     def _is_sparse(self) -> bool:
@@ -276,26 +313,23 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
                 logits = logits.dense
                 targets = targets.dense(*logits.shape)
             return self.loss_cls(logits, targets).sum() / avg_factor, {}
-        positives = assigned.image, assigned.prior
-        areas = _box_areas(assigned.boxes)  # (P,)
-        strides = priors.strides[:, 0]
-        pred_areas = _box_areas(preds.boxes.detach())
-        if self._is_sparse:
-            strides, pred_areas = strides[assigned.prior], pred_areas[positives]
-        else:
-            areas = areas.new_zeros(pred_areas.shape).index_put(positives, areas)
+        geometry = self.geometry(preds, priors, assigned)
+        if not self._is_sparse:  # every prior, not the positives only
+            areas = geometry["areas"].new_zeros(assigned.score_sums.shape)
+            positives = assigned.image, assigned.prior
+            geometry.update(
+                areas=areas.index_put(positives, geometry["areas"]),
+                pred_areas=_box_areas(preds.boxes.detach()),
+                strides=priors.strides[:, 0],
+            )
         return self.loss_cls(
             preds.logits,
             assigned.targets,
             avg_factor=avg_factor,
             reduction_override="mean",
-            areas=areas,
             sync=self.sync_avg_factor,
             return_stats=True,
-            pred_areas=pred_areas,
-            image_area=priors.input_area,
-            strides=strides,
-            level_strides=self.featmap_strides,
+            **geometry,
         )
 
     def _loss_box(
@@ -310,11 +344,11 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         strides = priors.strides[assigned.prior]  # (P, 1)
         centers = priors.centers[assigned.prior]  # (P, 2)
         target_boxes = assigned.boxes / strides  # (P, 4)
-        weight = assigned.score_sums[positives].unsqueeze(-1)  # (P, 1)
+        weight = assigned.score_sums[positives]  # (P,)
         dists = preds.dists[positives]  # (P, 4, reg_max)
         if self._is_sparse:
             distances = dists.softmax(-1) @ self.head_module.proj.to(dists.dtype)
-            boxes = self.bbox_coder.decode(centers, distances, strides[:, 0])
+            boxes = self.bbox_coder.decode(centers, distances[None], strides[:, 0])[0]
         else:
             boxes = preds.boxes[positives]
         loss_bbox = self.loss_bbox(boxes / strides, target_boxes, weight=weight)
@@ -325,7 +359,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         loss_dfl = self.loss_dfl(
             dists.reshape(-1, reg_max),
             target_distances.reshape(-1),
-            weight=weight.expand(-1, 4).reshape(-1),
+            weight=weight.repeat_interleave(4, output_size=4 * len(weight)),
             avg_factor=avg_factor,
         )
         return loss_bbox / avg_factor, loss_dfl

@@ -1,0 +1,199 @@
+"""Which priors does each box get? A picture for one image, and a table.
+
+    python tools/visualize_assignment.py CONFIG --checkpoint CHECKPOINT --index 3
+
+Takes an image of the training set through the config's own pipeline, runs the network
+and its assigner, and draws a panel for each level: boxes, and in the colour of its box
+every prior that box got, the larger the higher its soft target. The table says for
+each box its size in px of the network input, its priors by level, its targets and its
+area weight; boxes without a prior teach the network nothing. Without a checkpoint the
+network is untrained: the candidates are real, the targets are small.
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.patches import Rectangle
+from mmengine.config import Config, DictAction
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import load_checkpoint, set_random_seed
+from mmengine.utils import import_modules_from_strings
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.models import AreaAwareYOLOv8Head, weigh_priors
+
+
+class Matched:
+    """What the assigner made of one image, positives only.
+
+    Args:
+        model: A detector with an ``AreaAwareYOLOv8Head``.
+        data: One image, as the collate function of the training returns it.
+    """
+
+    def __init__(self, model: torch.nn.Module, data: dict) -> None:
+        head = model.bbox_head
+        data = model.data_preprocessor(data, training=True)
+        samples = data["data_samples"]["bboxes_labels"]
+        with torch.no_grad():
+            outputs = head(model.extract_feat(data["inputs"]))
+            preds, priors, assigned = head.match(outputs, samples, num_imgs=1)
+        self.boxes = samples[:, 2:]  # (G, 4)
+        self.labels = samples[:, 1].long()
+        self.strides = list(head.featmap_strides)
+        self.stride = priors.strides[assigned.prior, 0]  # (P,)
+        self.points = priors.centers[assigned.prior]  # (P, 2)
+        self.targets = assigned.score_sums[0, assigned.prior]  # (P,)
+        same = (assigned.boxes[:, None] == self.boxes[None]).all(-1)  # (P, G)
+        self.box = same.float().argmax(1)  # of equal boxes, the first
+        self.weights = self._area_weights(head, preds, priors, assigned)
+
+    def _area_weights(self, head, preds, priors, assigned) -> Tensor:
+        """Area weight of each positive as the loss applies it, (P,)."""
+        loss = head.loss_cls
+        area_weight = getattr(loss, "area_weight", None)
+        if area_weight is None:
+            return torch.ones_like(self.targets)
+        weights, _ = weigh_priors(
+            area_weight,
+            self.targets,
+            normalize=loss.normalize,
+            strength=loss.strength,
+            **head.geometry(preds, priors, assigned),
+        )
+        return weights
+
+
+def draw(matched: Matched, image: np.ndarray, path: Path) -> None:
+    """One panel for each level."""
+    number = len(matched.strides)
+    columns = min(number, 2)
+    figure, axes = plt.subplots(
+        -(-number // columns),
+        columns,
+        figsize=(
+            7 * columns,
+            7 * -(-number // columns) * image.shape[0] / image.shape[1],
+        ),
+        layout="constrained",
+        squeeze=False,
+    )
+    colours = plt.get_cmap("tab20")(np.arange(len(matched.boxes)) % 20)
+    grey = image.mean(-1) * 0.6 + 100  # pale, so that the colours stand out
+    for axis in axes.flat[number:]:
+        axis.set_axis_off()
+    for axis, stride in zip(axes.flat, matched.strides, strict=False):
+        axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
+        for colour, (x1, y1, x2, y2) in zip(
+            colours, matched.boxes.tolist(), strict=True
+        ):
+            axis.add_patch(
+                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1)
+            )
+        here = matched.stride == stride
+        points = matched.points[here] - 0.5  # pixel centres are whole numbers here
+        axis.scatter(
+            *points.T,
+            s=6 + 60 * matched.targets[here],
+            c=colours[matched.box[here]],
+            edgecolors="black",
+            linewidths=0.4,
+        )
+        axis.set_title(f"stride {stride}: {int(here.sum())} positive priors")
+        axis.set(xticks=[], yticks=[])
+    lonely = len(matched.boxes) - len(matched.box.unique())
+    figure.suptitle(
+        f"{len(matched.boxes)} boxes, {lonely} without a prior; "
+        "dots: priors in the colour of their box, larger for higher targets"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def print_table(matched: Matched, classes: list[str]) -> None:
+    table = Table(title="boxes from small to large, px of the network input")
+    levels = [f"stride {s}" for s in matched.strides]
+    columns = ("class", "size", *levels, "Σ target", "best", "area weight")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "class" else "right")
+    sides = matched.boxes[:, 2:] - matched.boxes[:, :2]
+    for g in sides.prod(1).argsort().tolist():
+        mine = matched.box == g
+        counts = [int((matched.stride[mine] == s).sum()) for s in matched.strides]
+        label = int(matched.labels[g])
+        row = [classes[label] if label < len(classes) else str(label)]
+        row.append("{:.0f} × {:.0f}".format(*sides[g].tolist()))
+        row += [str(n) if n else "·" for n in counts]
+        if mine.any():
+            row.append(f"{float(matched.targets[mine].sum()):.2f}")
+            row.append(f"{float(matched.targets[mine].max()):.2f}")
+            row.append(f"{float(matched.weights[mine].mean()):.2f}")
+        table.add_row(*row, style=None if mine.any() else "red")
+    Console().print(table)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--checkpoint")
+    parser.add_argument(
+        "--index", type=int, default=0, help="image of the training set"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the augmentation")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/assignment.png"))
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    import_modules_from_strings(**cfg.get("custom_imports", dict(imports=[])))
+    init_default_scope(cfg.get("default_scope", "mmyolo"))
+    set_random_seed(args.seed)
+    model = MODELS.build(cfg.model)
+    if not isinstance(model.bbox_head, AreaAwareYOLOv8Head):
+        raise SystemExit(
+            "error: bbox_head must be an AreaAwareYOLOv8Head, got "
+            f"{type(model.bbox_head).__name__}"
+        )
+    if args.checkpoint:
+        load_checkpoint(model, args.checkpoint, map_location="cpu")
+    else:
+        model.init_weights()
+    model.train()  # the head returns distributions; statistics stay as they are
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    if not 0 <= args.index < len(dataset):
+        raise SystemExit(
+            f"error: --index must be in 0...{len(dataset) - 1}, got {args.index}"
+        )
+    item = dataset[args.index]
+    image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
+    samples = item["data_samples"].gt_instances
+    boxes = (
+        samples.bboxes.tensor if hasattr(samples.bboxes, "tensor") else samples.bboxes
+    )
+    rows = torch.cat(
+        [torch.zeros(len(boxes), 1), samples.labels[:, None].float(), boxes], 1
+    )
+    data = dict(inputs=item["inputs"][None], data_samples=dict(bboxes_labels=rows))
+    matched = Matched(model, data)
+    print_table(matched, list(dataset.metainfo.get("classes", [])))
+    draw(matched, image, args.out)
+    print(f"picture: {args.out}")
+
+
+if __name__ == "__main__":
+    main()
