@@ -101,7 +101,7 @@ def draw(matched: Matched, image: np.ndarray, path: Path) -> None:
         axis.scatter(
             *points.T,
             s=6 + 60 * matched.targets[here],
-            c=colours[matched.box[here]],
+            color=colours[matched.box[here]],
             edgecolors="black",
             linewidths=0.4,
         )
@@ -135,7 +135,7 @@ def print_table(matched: Matched, classes: list[str]) -> None:
             row.append(f"{float(matched.targets[mine].max()):.2f}")
             row.append(f"{float(matched.weights[mine].mean()):.2f}")
         table.add_row(*row, style=None if mine.any() else "red")
-    Console().print(table)
+    Console(width=max(100, Console().width)).print(table)
 
 
 def parse_args() -> argparse.Namespace:

@@ -11,6 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
+YOLO11 = "configs/demo/yolo11_n_area-aware_bg-max_1xb8-14e_digits.py"
 LOGGED = {
     "loss_cls",
     "loss_bg",
@@ -104,7 +105,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
         return command(
             root,
             "train.py",
-            root / CONFIG,
+            root / YOLO11,
             "--work-dir",
             tmp_path / name,
             *arguments,
@@ -169,14 +170,14 @@ def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
         PATH=f"{bin_dir}:{os.environ['PATH']}",
     )
     script = str(root / "tools/dist_train.sh")
-    arguments = [str(root / CONFIG), "2", "--work-dir", str(tmp_path)]
+    arguments = [str(root / YOLO11), "2", "--work-dir", str(tmp_path)]
     run([script, *arguments, "--cfg-options", *options], env=environment)
     (lines,) = train_scalars(tmp_path)
     assert len(lines) == 2 * 2  # 12 images in batches of 2 · 4: 2 iterations an epoch
     assert set(lines[-1]) >= LOGGED
 
     script = str(root / "tools/dist_test.sh")
-    arguments = [str(root / CONFIG), str(tmp_path / "epoch_2.pth"), "2"]
+    arguments = [str(root / YOLO11), str(tmp_path / "epoch_2.pth"), "2"]
     text = run(
         [script, *arguments, "--work-dir", str(tmp_path / "test")]
         + ["--cfg-options", *options],

@@ -104,3 +104,39 @@ def test_prediction_and_training_outputs_are_those_of_stock(make_head):
         for ours, theirs in outputs:
             for a, b in zip(ours, theirs, strict=True):
                 torch.testing.assert_close(a, b)
+
+
+BOX_LOSSES = {
+    **{
+        mode: dict(
+            type="IoULoss",
+            iou_mode=mode,
+            bbox_format="xyxy",
+            reduction="sum",
+            loss_weight=7.5,
+            return_iou=False,
+        )
+        for mode in ("giou", "ciou")
+    },
+    "iou": dict(type="mmdet.IoULoss", mode="linear", reduction="sum", loss_weight=7.5),
+    "diou": dict(type="mmdet.DIoULoss", reduction="sum", loss_weight=7.5),
+}
+
+
+@pytest.mark.parametrize("boxes", [(25, 3), (0, 0)])
+@pytest.mark.parametrize("name", BOX_LOSSES)
+def test_box_losses(make_head, name, boxes):
+    assert_paths_agree(make_head, batch(boxes), loss_bbox=BOX_LOSSES[name])
+
+
+def test_box_losses_differ(make_head):
+    losses = {
+        name: float(
+            make_head(train_cfg=dict(assigner=dict(ASSIGNER)), loss_bbox=loss).loss(
+                features(), batch((25, 3))
+            )["loss_bbox"]
+        )
+        for name, loss in BOX_LOSSES.items()
+    }
+    assert len(set(losses.values())) == 4
+    assert losses["iou"] < losses["diou"] < losses["ciou"]

@@ -1,0 +1,54 @@
+import re
+import subprocess
+import sys
+
+import pytest
+
+CONFIG = "configs/demo/yolo11_n_area-aware_bg-max_1xb8-14e_digits.py"
+
+
+@pytest.fixture
+def run(root, tmp_path, demo_options):
+    def run(*arguments, **options):
+        options = demo_options | options
+        command = [
+            sys.executable,
+            str(root / "tools/visualize_assignment.py"),
+            str(root / CONFIG),
+            *arguments,
+            "--out",
+            str(tmp_path / "picture.png"),
+            "--cfg-options",
+            *(f"{k}={v}" for k, v in options.items()),
+        ]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    return run
+
+
+def test_picture_and_table(run, tmp_path):
+    result = run("--index", "1")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "picture.png").stat().st_size > 50_000
+    for text in ("stride 8", "stride 32", "area", "picture: "):
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("--index", "99"), {}, "--index must be in 0...11, got 99"),
+        (
+            (),
+            {
+                "model.bbox_head.type": "YOLOv8Head",
+                "model.bbox_head.loss_bg": None,
+            },
+            "bbox_head must be an AreaAwareYOLOv8Head|loss_bg",
+        ),
+    ],
+)
+def test_wrong_arguments(run, arguments, options, message):
+    result = run(*arguments, **options)
+    assert result.returncode != 0
+    assert re.search(message, result.stderr)
