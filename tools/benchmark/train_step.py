@@ -22,6 +22,7 @@ from measuring import (
     peak_extra_memory,
     ratio,
 )
+from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
@@ -47,6 +48,11 @@ OURS = dict(
     type="AreaAwareYOLOv8Head",
     loss_cls=dict(type="AreaAwareBCELoss", area_weight=None, loss_weight=0.5),
 )
+MODELS_OF = {
+    "yolov8-n": "yolov8/yolov8_n_area-aware_8xb16-500e_coco.py",
+    "yolo11-n": "yolo11/yolo11_n_8xb16-500e_coco.py",
+}
+CONFIGS = Path(__file__).parents[2] / "configs"
 VARIANTS = {
     STOCK: dict(),
     "ours, all off": dict(bbox_head=OURS, train_cfg=SPARSE),
@@ -61,7 +67,12 @@ class Trainer:
     """A model, its optimizer and a batch that never changes."""
 
     def __init__(self, variant: str, case: dict) -> None:
-        cfg = get_config("mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py")
+        cfg = Config.fromfile(CONFIGS / MODELS_OF[case["model"]])
+        stock = get_config("mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py")
+        # The network of ours; head, losses and assigner of the stock recipe
+        stock.model.bbox_head.head_module = cfg.model.bbox_head.head_module
+        cfg.model.bbox_head = stock.model.bbox_head
+        cfg.model.train_cfg = stock.model.train_cfg
         cfg.merge_from_dict(dict(model=VARIANTS[variant]))
         torch.manual_seed(0)
         with DefaultScope.overwrite_default_scope("mmyolo"):
@@ -99,15 +110,18 @@ def measure(case: dict, rounds: int) -> dict:
 def print_table(results: list[dict]) -> None:
     case = results[0]
     table = Table(
-        title=f"a training step of yolov8-n, {case['images']} images of "
+        title=f"a training step on {DEVICE}, {case['images']} images of "
         f"{case['size']} px, {NUM_CLASSES} classes"
     )
-    for column in ("boxes", "head", "time", "/ stock", "memory", "/ stock"):
-        table.add_column(column, justify="left" if column == "head" else "right")
+    for column in ("model", "boxes", "head", "time", "/ stock", "memory", "/ stock"):
+        table.add_column(
+            column, justify="left" if column in ("model", "head") else "right"
+        )
     for result in results:
         times, memory = result["seconds"], result["memory_mib"]
         for name in times:
             table.add_row(
+                result["model"],
                 str(result["boxes"]),
                 name,
                 f"{statistics.median(times[name]):.3f} s",
@@ -123,6 +137,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "--model", nargs="+", choices=MODELS_OF, default=list(MODELS_OF)
+    )
     parser.add_argument("--boxes", type=int, nargs="+", default=[20, 200, 800])
     parser.add_argument("--size", type=int, default=640)
     parser.add_argument("--images", type=int, default=4)
@@ -135,7 +152,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     fixed = dict(size=args.size, images=args.images)
-    cases = [dict(boxes=boxes, **fixed) for boxes in args.boxes]
+    cases = [
+        dict(model=model, boxes=boxes, **fixed)
+        for model in args.model
+        for boxes in args.boxes
+    ]
     if args.memory_of:
         limit_memory()
         trainer = Trainer(args.memory_of, cases[0])
