@@ -12,6 +12,7 @@ from .area_weights import (
 from .avg_factor import share_of_total
 from .bg_penalty_loss import BgPenaltyLoss, bg_penalty, bg_penalty_loss
 from .class_balance import EffectiveNumberWeight, InverseFrequencyWeight, LDAMMargin
+from .pos_weighted_cross_entropy_loss import PosWeightedCrossEntropyLoss
 from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
 
@@ -25,6 +26,7 @@ __all__ = [
     "InverseFrequencyWeight",
     "LDAMMargin",
     "LogAreaWeight",
+    "PosWeightedCrossEntropyLoss",
     "PowerAreaWeight",
     "PyramidMembershipWeight",
     "SparseLogits",
