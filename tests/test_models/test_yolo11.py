@@ -22,6 +22,10 @@ import ultralytics_to_mmyolo as converter
 
 REFERENCE = np.load(ROOT / "tests/data/ultralytics_yolo11_forward.npz")
 PARAMETERS = dict(n=2624080, s=9458752, m=20114688, l=25372160, x=56966176)
+NARROW = {
+    f"model.{part}.widen_factor": 0.125
+    for part in ("backbone", "neck", "bbox_head.head_module")
+}
 EVERY = 5  # prior is in the file
 DFL = 16  # fixed numbers that Ultralytics counts
 
@@ -210,3 +214,20 @@ def test_compiled_outputs_are_equal(size):
     for a, b in zip(eager, compiled, strict=True):
         for ours, theirs in zip(a, b, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_training_step_in_half_precision_is_finite(dtype):
+    model = build("n", **NARROW)
+    model.init_weights()
+    model.train()
+    boxes = torch.tensor([[0, 3, 8.0, 8, 40, 30], [1, 7, 20, 5, 26, 12]])
+    meta = [dict(batch_input_shape=(64, 64))] * 2
+    images = torch.rand(2, 3, 64, 64)
+    with torch.autocast("cpu", dtype):
+        losses = model.loss(images, dict(bboxes_labels=boxes, img_metas=meta))
+    loss = sum(v for k, v in losses.items() if "loss" in k)
+    loss.backward()
+    assert loss.isfinite()
+    grads = [p.grad for p in model.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in grads)

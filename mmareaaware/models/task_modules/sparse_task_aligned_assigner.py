@@ -116,7 +116,7 @@ class SparseTaskAlignedAssigner(nn.Module):
             pred_bboxes,
             lambda image, prior, label: pred_scores[image, prior, label],
             self._grid_of(priors),
-            boxes.where(pad_bbox_flag.flatten(0, 1) > 0, 0),  # contains no prior
+            boxes.where(pad_bbox_flag.flatten(0, 1) > 0, torch.nan),  # holds no prior
             gt_labels.flatten().long(),
             image.repeat_interleave(num_gts, output_size=num_imgs * num_gts),
         )
