@@ -25,6 +25,7 @@ from measuring import (
     limit_memory,
     peak_extra_memory,
     ratio,
+    write_record,
 )
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
@@ -272,8 +273,7 @@ def main() -> None:
     names = contestants()
     results = [measure(case, names, args.rounds) for case in track(cases, "cases")]
     args.out.mkdir(parents=True, exist_ok=True)
-    record = dict(environment=environment(), results=results)
-    (args.out / "loss_step.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_record(args.out / "loss_step.json", results)
     print_table(results, names)
     for amp, classes, size in itertools.product(args.amp, args.classes, args.size):
         same = dict(amp=amp, classes=classes, size=size)

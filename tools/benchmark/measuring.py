@@ -5,6 +5,7 @@ turns, another one begins each round, and a ratio is the median of the ratios of
 same round. Peak memory is what a step needs beyond what was there before it.
 """
 
+import contextlib
 import json
 import platform
 import statistics
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -101,16 +103,24 @@ def limit_memory(fraction: float = 0.8) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (int(total * fraction), hard))
 
 
+def write_record(path: Path, results: list[dict]) -> None:
+    """Write what was measured as JSON, a line for each case."""
+    lines = ",\n".join(json.dumps(result) for result in results)
+    head = json.dumps(environment())
+    path.write_text(f'{{"environment": {head},\n"results": [\n{lines}\n]}}\n')
+
+
 def environment() -> str:
     """What the numbers depend on, in a line."""
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
         device = f"CPU, {torch.get_num_threads()} threads"
-    import mmareaaware
-
+    versions = []
+    for package in ("torch", "mmyolo", "mmareaaware", "ultralytics"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions.append(f"{package} {version(package)}")
     return (
-        f"{device}, torch {torch.__version__}, Python {platform.python_version()}, "
-        f"mmareaaware {mmareaaware.__version__}, "
+        f"{device}, {', '.join(versions)}, Python {platform.python_version()}, "
         f"command: {' '.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])}"
     )

@@ -21,6 +21,7 @@ from measuring import (
     limit_memory,
     peak_extra_memory,
     ratio,
+    write_record,
 )
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -164,8 +165,7 @@ def main() -> None:
         return
     results = [measure(case, args.rounds) for case in track(cases, "cases")]
     args.out.mkdir(parents=True, exist_ok=True)
-    record = dict(environment=environment(), results=results)
-    (args.out / "train_step.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_record(args.out / "train_step.json", results)
     print_table(results)
     print(environment())
 
