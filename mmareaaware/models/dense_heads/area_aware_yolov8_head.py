@@ -153,7 +153,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             stats.update(bg_stats)
         world_size = get_world_size()
         losses = {k: v * num_imgs * world_size for k, v in losses.items()}
-        num_pos = avg_factor.new_tensor(len(assigned.image))
+        num_pos = avg_factor.new_full((), len(assigned.image))
         return dict(**losses, **stats, num_pos=num_pos)
 
     def match(

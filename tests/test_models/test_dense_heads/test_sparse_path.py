@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import NUM_CLASSES, batch, features
 
@@ -140,3 +141,33 @@ def test_box_losses_differ(make_head):
     }
     assert len(set(losses.values())) == 4
     assert losses["iou"] < losses["diou"] < losses["ciou"]
+
+
+class Waits(TorchDispatchMode):
+    """Operations for which a GPU would have to be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.__name__.partition(".")[0]
+        if name in ("nonzero", "_local_scalar_dense", "masked_select"):
+            self.names.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_loss_waits_for_the_device_for_sizes_only(make_head):
+    """Beside these two, the assigner waits once for the number of pairs."""
+    head = make_head(
+        train_cfg=dict(assigner=dict(ASSIGNER)),
+        loss_cls=dict(type="AreaAwareBCELoss"),
+        loss_bg=dict(type="BgPenaltyLoss"),
+    )
+    samples = batch((25, 3))
+    outputs = head(features())
+    head.loss_by_feat(*outputs, *samples.values())  # makes the priors
+    with Waits() as waits:
+        head.loss_by_feat(*outputs, *samples.values())
+    # The positives; and `torch.any(weight > 0)` in the box loss of mmyolo
+    assert waits.names == ["nonzero", "_local_scalar_dense"]
