@@ -20,5 +20,14 @@ area_aware_vis_backends = [
     dict(type="TensorboardVisBackend"),
 ]
 
+# Instead of the stock SGD; with a cosine, a recipe says which.
+area_aware_adamw = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=10.0),
+)
+
 # `_base_ = 'mmyolo::...'` writes a `_scope_` into this dict that the function refuses.
 area_aware_collate_fn = dict(_delete_=True, type="yolov5_collate")

@@ -35,24 +35,21 @@ yolo11_s = dict(
 )
 yolo11_m = dict(
     backbone=dict(
-        type="YOLO11CSPDarknet",
-        deepen_factor=0.5,
+        yolo11_n["backbone"],
         widen_factor=1.0,
         last_stage_out_channels=512,
         all_c3k=True,
     ),
     neck=dict(
-        type="YOLO11PAFPN",
-        deepen_factor=0.5,
+        yolo11_n["neck"],
         widen_factor=1.0,
         in_channels=[512, 512, 512],
         out_channels=[256, 512, 512],
-        num_csp_blocks=2,
         all_c3k=True,
     ),
     bbox_head=dict(
         head_module=dict(
-            type="YOLO11HeadModule",
+            yolo11_n["bbox_head"]["head_module"],
             widen_factor=1.0,
             in_channels=[256, 512, 512],
         )

@@ -4,13 +4,8 @@ _base_ = "./yolo11_s_area-aware_bg-max_8xb16-500e_coco.py"
 
 base_lr = 1e-3
 
-optim_wrapper = dict(
-    _delete_=True,
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=base_lr, weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-    clip_grad=dict(max_norm=10.0),
-)
+_base_.area_aware_adamw.optimizer.lr = base_lr
+optim_wrapper = _base_.area_aware_adamw
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=2000),
     dict(
