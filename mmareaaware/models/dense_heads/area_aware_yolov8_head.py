@@ -11,7 +11,13 @@ from mmyolo.models import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
-from ..losses import AreaAwareBCELoss, SparseLogits, SparseTargets, share_of_total
+from ..losses import (
+    AreaAwareBCELoss,
+    BgPenaltyLoss,
+    SparseLogits,
+    SparseTargets,
+    share_of_total,
+)
 from ..precision import at_least_float32
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 
@@ -56,6 +62,9 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     one process or without ``sync_avg_factor``. (In half precision it computes boxes and
     losses in float32, which stock does not.)
 
+    With ``SparseTaskAlignedAssigner`` it spells out the positives only, and no tensor
+    of boxes × priors or of dense targets is made; any other assigner works as in stock.
+
     Args:
         *args: As for ``YOLOv8Head``.
         loss_bg: Config of the background penalty, ``dict(type='BgPenaltyLoss')``; None
@@ -65,7 +74,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
 
     Raises:
-        ValueError: A per-class setting of ``loss_cls`` does not fit the class count.
+        ValueError: A per-class setting of ``loss_cls`` does not fit the class count,
+            or ``loss_bg`` is another loss.
     """
 
     def __init__(
@@ -79,6 +89,11 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
         self.loss_bg = None if loss_bg is None else MODELS.build(loss_bg)
+        if not isinstance(self.loss_bg, BgPenaltyLoss | None):
+            raise ValueError(
+                "loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got "
+                f"{loss_bg}"
+            )
         self.sync_avg_factor = sync_avg_factor
         self._priors_key = None
 

@@ -291,3 +291,10 @@ def test_two_processes_give_the_gradients_of_one(boxes, free_port):
     for grad, expected in zip(grads, _gradients(0, 1, boxes), strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-5 * scale + 1e-12
+
+
+def test_another_loss_as_penalty_is_refused(make_head):
+    with pytest.raises(
+        ValueError, match=r"loss_bg must be None or .*'AreaAwareBCELoss'"
+    ):
+        make_head(loss_bg=dict(type="AreaAwareBCELoss"))
