@@ -51,7 +51,9 @@ class Matched:
         self.points = priors.centers[assigned.prior]  # (P, 2)
         self.targets = assigned.score_sums[0, assigned.prior]  # (P,)
         same = (assigned.boxes[:, None] == self.boxes[None]).all(-1)  # (P, G)
-        self.box = same.float().argmax(1)  # of equal boxes, the first
+        positive, box = same.nonzero(as_tuple=True)
+        self.box = torch.zeros_like(assigned.prior)  # (P,)
+        self.box[positive.flip(0)] = box.flip(0)  # of equal boxes, the first
         self.weights = self._area_weights(head, preds, priors, assigned)
 
     def _area_weights(self, head, preds, priors, assigned) -> Tensor:

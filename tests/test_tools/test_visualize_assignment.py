@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -32,6 +33,15 @@ def test_picture_and_table(run, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 50_000
     for text in ("stride 8", "stride 32", "area", "picture: "):
         assert text in result.stdout
+
+
+def test_an_image_without_boxes(run, digits, tmp_path):
+    data = json.loads((digits / "annotations/train.json").read_text())
+    with_boxes = {a["image_id"] for a in data["annotations"]}
+    index = next(i for i, m in enumerate(data["images"]) if m["id"] not in with_boxes)
+    result = run("--index", str(index))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "picture.png").exists()
 
 
 @pytest.mark.parametrize(
