@@ -2,4 +2,5 @@ from .backbones import *  # noqa: F403
 from .dense_heads import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .necks import *  # noqa: F403
+from .roi_heads import *  # noqa: F403
 from .task_modules import *  # noqa: F403

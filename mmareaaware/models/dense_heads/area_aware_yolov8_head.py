@@ -11,6 +11,7 @@ from mmyolo.models import YOLOv8Head, YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor
 
+from ..box_areas import box_areas
 from ..losses import (
     AreaAwareBCELoss,
     BgPenaltyLoss,
@@ -203,8 +204,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         """
         positives = assigned.image, assigned.prior
         return dict(
-            areas=_box_areas(assigned.boxes),
-            pred_areas=_box_areas(preds.boxes.detach()[positives]),
+            areas=box_areas(assigned.boxes),
+            pred_areas=box_areas(preds.boxes.detach()[positives]),
             strides=priors.strides[assigned.prior, 0],
             image_area=priors.input_area,
             level_strides=self.featmap_strides,
@@ -334,7 +335,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             positives = assigned.image, assigned.prior
             geometry.update(
                 areas=areas.index_put(positives, geometry["areas"]),
-                pred_areas=_box_areas(preds.boxes.detach()),
+                pred_areas=box_areas(preds.boxes.detach()),
                 strides=priors.strides[:, 0],
             )
         return self.loss_cls(
@@ -392,8 +393,3 @@ def _flat_ground_truth(
         batch_gt_instances = torch.cat(parts, 1)
     images, labels, *_ = batch_gt_instances.long().unbind(1)
     return images, labels, batch_gt_instances[:, 2:]
-
-
-def _box_areas(boxes: Tensor) -> Tensor:
-    """Areas (...) of boxes xyxy (..., 4), none below 0."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)

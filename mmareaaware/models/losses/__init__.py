@@ -1,4 +1,5 @@
 from .area_aware_bce_loss import AreaAwareBCELoss, area_aware_bce_loss, soft_bce
+from .area_weighted import AreaWeighted
 from .area_weights import (
     AreaMismatchWeight,
     AreaWeight,
@@ -20,6 +21,7 @@ __all__ = [
     "AreaAwareBCELoss",
     "AreaMismatchWeight",
     "AreaWeight",
+    "AreaWeighted",
     "BgPenaltyLoss",
     "BoxScaleWeight",
     "EffectiveNumberWeight",

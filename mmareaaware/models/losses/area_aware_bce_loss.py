@@ -1,7 +1,6 @@
 """Binary cross-entropy on soft targets, weighted by object size and class."""
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +8,13 @@ from mmengine.registry import MODELS, TASK_UTILS
 from torch import Tensor, nn
 
 from ..precision import at_least_float32
+from .area_weighted import DEFAULT_AREA_WEIGHT, AreaWeighted
 from .area_weights import AreaWeight, weigh_priors
 from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
 
-NORMALIZATIONS = ("mean", "none")
 REDUCTIONS = ("none", "mean", "sum")
 AUTO = "auto"
-DEFAULT_AREA_WEIGHT = MappingProxyType(dict(type="PowerAreaWeight"))
 
 
 def soft_bce(
@@ -242,7 +240,7 @@ def area_aware_bce_loss(
 
 
 @MODELS.register_module()
-class AreaAwareBCELoss(nn.Module):
+class AreaAwareBCELoss(AreaWeighted, nn.Module):
     """Module form of :func:`area_aware_bce_loss`, built from a config.
 
     A head that passes areas says so with :meth:`set_num_classes`. In one that does not,
@@ -287,10 +285,6 @@ class AreaAwareBCELoss(nn.Module):
         use_sigmoid: bool = True,
     ) -> None:
         super().__init__()
-        if normalize not in NORMALIZATIONS:
-            raise ValueError(
-                f"normalize must be one of {NORMALIZATIONS}, got {normalize!r}"
-            )
         if reduction not in REDUCTIONS:
             raise ValueError(
                 f"reduction must be one of {REDUCTIONS}, got {reduction!r}"
@@ -308,9 +302,7 @@ class AreaAwareBCELoss(nn.Module):
                 f"AreaAwareBCELoss is a sigmoid loss: use_sigmoid={use_sigmoid} must "
                 "be True or left out"
             )
-        self.area_weight = _build_area_weight(area_weight)
-        self.normalize = normalize
-        self.strength = strength
+        self.set_area_weight(area_weight, normalize, strength)
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
         self.loss_weight = loss_weight
@@ -393,16 +385,6 @@ class AreaAwareBCELoss(nn.Module):
         if self.area_weight is not None and self._num_classes is None:
             raise ValueError(_needs_areas(self.area_weight))
 
-    @property
-    def strength(self) -> float:
-        return self._strength
-
-    @strength.setter
-    def strength(self, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise ValueError(f"strength must be in [0, 1], got {value}")
-        self._strength = value
-
     def forward(
         self,
         logits: Tensor | SparseLogits,
@@ -468,21 +450,6 @@ def _needs_areas(area_weight: AreaWeight) -> str:
         "head passes none. Use bbox_head.type='AreaAwareYOLOv8Head' (or pass "
         "`areas=...` yourself); area_weight=None is the plain loss"
     )
-
-
-def _build_area_weight(area_weight: Mapping | AreaWeight | None) -> AreaWeight | None:
-    if isinstance(area_weight, Mapping):
-        built = TASK_UTILS.build(dict(area_weight))
-        is_valid = isinstance(built, AreaWeight)
-    else:
-        built = area_weight
-        is_valid = built is None or callable(built)
-    if not is_valid:
-        raise ValueError(
-            "area_weight must be None, an area weight or its config, for example "
-            f"dict(type='PowerAreaWeight'), got {area_weight!r}"
-        )
-    return built
 
 
 def _build_per_class(setting: Sequence[float] | dict | Callable | None):

@@ -54,8 +54,10 @@ class AreaWeight(ABC):
         for name, value in geometry.items():
             if value is None:
                 raise ValueError(
-                    f"{self!r} needs `{name}` and got None. AreaAwareYOLOv8Head passes "
-                    f"it; calling the loss yourself, pass `{name}=...`"
+                    f"{self!r} needs `{name}` and got None. The dense heads of this "
+                    "package pass it, and AreaAwareShared2FCBBoxHead if the RoI head "
+                    "is AreaAwareStandardRoIHead or AreaAwareCascadeRoIHead; calling "
+                    f"the loss yourself, pass `{name}=...`"
                 )
 
 

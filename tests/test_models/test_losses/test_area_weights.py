@@ -121,7 +121,7 @@ def test_finite_and_not_negative_for_every_area(weight):
     ids=repr,
 )
 def test_missing_geometry_is_named(weight, missing):
-    with pytest.raises(ValueError, match=f"needs `{missing}`.*AreaAwareYOLOv8Head"):
+    with pytest.raises(ValueError, match=f"needs `{missing}`.*StandardRoIHead"):
         weight(AREAS)
 
 
