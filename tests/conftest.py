@@ -150,3 +150,16 @@ def demo_options(digits) -> dict:
         "default_hooks.logger.interval": 1,
         "randomness.deterministic": True,
     }
+
+
+@pytest.fixture
+def two_stage_options(demo_options) -> dict:
+    """The same for the demo config of Faster R-CNN."""
+    options = {k: v for k, v in demo_options.items() if not k.startswith("model.")}
+    return options | {
+        "model.backbone.base_channels": 8,
+        "model.neck.in_channels": [8, 16, 32, 64],
+        "model.test_cfg.rcnn.score_thr": 0.0,
+        "custom_hooks.2.interval": 2,
+        "custom_hooks.2.burn_in": 0,
+    }

@@ -6,8 +6,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS, DefaultScope
 
+from mmareaaware.models import AreaWeighted, PosWeightedCrossEntropyLoss
 from tests.conftest import ROOT
 
 RECIPES = sorted(
@@ -15,7 +16,10 @@ RECIPES = sorted(
     for p in (ROOT / "configs").rglob("*.py")
     if p.parent.name != "_base_"
 )
-COCO = [r for r in RECIPES if r.endswith("_coco.py")]
+YOLO = [r for r in RECIPES if "yolo" in r]
+COCO = [r for r in YOLO if r.endswith("_coco.py")]
+MMDET = [r for r in RECIPES if "yolo" not in r]
+MMDET_COCO = [r for r in MMDET if r.endswith("_coco.py")]
 # What a COCO recipe of ours may change, by dotted path.
 OURS = (
     "custom_imports",
@@ -46,6 +50,14 @@ ADAMW = (
 
 
 @pytest.fixture(autouse=True)
+def _dump_without_yapf(monkeypatch):
+    """It takes seconds to make a dumped config pretty."""
+    monkeypatch.setattr(
+        "mmengine.config.config.FormatCode", lambda text, **_: (text, True)
+    )
+
+
+@pytest.fixture(autouse=True)
 def _data_root(monkeypatch, digits):
     monkeypatch.setenv("DATA_ROOT", str(digits))
 
@@ -63,8 +75,8 @@ def flatten(value, path="") -> dict:
     return result
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_builds(recipe, tmp_path):
+@pytest.mark.parametrize("recipe", YOLO)
+def test_yolo_recipes_build(recipe, tmp_path):
     cfg = Config.fromfile(ROOT / recipe)
     with torch.device("meta"):  # the shapes without the numbers
         model = MODELS.build(cfg.model)
@@ -97,6 +109,93 @@ def test_coco_recipes_change_only_what_is_ours(recipe):
     assert [k for k in different if not k.startswith(allowed)] == []
     kept = [k for k in old if k.startswith("custom_hooks")]
     assert all(old[k] == new[k] for k in kept)  # added to, not replaced
+
+
+# The recipes on mmdet's. What each may change, beyond its losses and heads:
+OURS_ON_MMDET = (
+    "custom_imports",
+    "area_aware_",
+    "pos_weighted_",
+    "detection_monitor.",
+    "custom_hooks",
+    "visualizer.vis_backends",
+    "optim_wrapper.clip_grad",
+    "model.rpn_head.loss_cls.",
+    "model.roi_head.bbox_head.",
+    "model.train_cfg.",
+)
+SWIN = ("model.backbone.", "model.neck.", "optim_wrapper.", "param_scheduler.")
+
+
+def stock_of(recipe: str):
+    """mmdet's recipe that ours is built on."""
+    folder, _, name = recipe.rpartition("/")
+    family = folder.split("/")[1]
+    algorithm = name.split("_")[0]
+    if name.startswith("mask-rcnn_swin-t"):
+        return get_config("mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py")
+    return get_config(f"mmdet::{family}/{algorithm}_r50_fpn_1x_coco.py")
+
+
+def classifying_heads(model) -> list:
+    """RPN and RoI box heads, or the one head."""
+    if not hasattr(model, "roi_head"):
+        return [model.bbox_head]
+    box_heads = model.roi_head.bbox_head
+    is_cascade = isinstance(box_heads, torch.nn.ModuleList)
+    return [model.rpn_head, *(box_heads if is_cascade else [box_heads])]
+
+
+@pytest.mark.parametrize("recipe", MMDET)
+def test_mmdet_recipes_build(recipe, tmp_path):
+    cfg = Config.fromfile(ROOT / recipe)
+    device = "cpu" if "swin" in recipe else "meta"  # shapes without the numbers
+    with torch.device(device), DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(cfg.model)
+        hooks = [type(HOOKS.build(h)).__name__ for h in cfg.custom_hooks]
+    assert hooks[-2:] == ["CheckInvalidLossHook", "DetectionMonitorHook"]
+    assert cfg.optim_wrapper.clip_grad.max_norm == 10
+    assert "TensorboardVisBackend" in [b.type for b in cfg.visualizer.vis_backends]
+    heads = classifying_heads(model)
+    is_weighted = [isinstance(h.loss_cls, PosWeightedCrossEntropyLoss) for h in heads]
+    if "rpn-focal" in recipe:
+        assert is_weighted == [False, True]
+    elif "pos-weighted" in recipe:
+        assert all(is_weighted)
+        assert [h.loss_cls.pos_weight for h in heads] == [5] + [3] * (len(heads) - 1)
+        assert [h.loss_cls.use_sigmoid for h in heads] == [True] + [False] * (
+            len(heads) - 1
+        )
+    assert {isinstance(h, AreaWeighted) for h in heads} == {"area-aware" in recipe}
+    data = recipe.rpartition("_")[2]
+    num_classes = {"coco.py": 80, "visdrone.py": 10, "digits.py": 10}[data]
+    assert all(head.num_classes == num_classes for head in heads[1:])
+    cfg.dump(tmp_path / "dumped.py")  # as the Runner does, to be loaded again
+    assert Config.fromfile(tmp_path / "dumped.py").model == cfg.model
+
+
+@pytest.mark.parametrize("recipe", MMDET_COCO)
+def test_mmdet_coco_recipes_change_only_what_is_ours(recipe):
+    old = flatten(stock_of(recipe).to_dict())
+    new = flatten(Config.fromfile(ROOT / recipe).to_dict())
+    different = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
+    allowed = OURS_ON_MMDET
+    if "area-aware" in recipe:
+        heads = ("rpn_head", "roi_head", "bbox_head")
+        allowed += tuple(f"model.{h}.type" for h in heads)
+        allowed += tuple(f"model.{h}.area_weight." for h in heads)
+    if "faster-rcnn_swin" in recipe:
+        allowed += SWIN
+    assert [k for k in different if not k.startswith(allowed)] == []
+    changed = {
+        "pos-weighted": "loss_cls.pos_weight",
+        "area-aware": "area_weight.type",
+        "ohem": "train_cfg.rcnn.sampler.type",
+        "rpn-focal": "rpn_head.loss_cls.gamma",
+    }
+    for part, key in changed.items():
+        is_changed = any(k.startswith("model.") and k.endswith(key) for k in different)
+        assert is_changed == (part in recipe)
 
 
 def test_the_penalty_forms():

@@ -1,9 +1,11 @@
 from .class_counts_hook import ClassCountsHook, count_classes
+from .detection_monitor_hook import DetectionMonitorHook
 from .epoch_seed_hook import EpochSeedHook
 from .loss_param_scheduler_hook import LossParamSchedulerHook
 
 __all__ = [
     "ClassCountsHook",
+    "DetectionMonitorHook",
     "EpochSeedHook",
     "LossParamSchedulerHook",
     "count_classes",

@@ -1,0 +1,14 @@
+# Foreground counts 5 times in the RPN and 3 times in the RoI head.
+_base_ = [
+    "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "../_base_/area_aware.py",
+    "../_base_/two_stage.py",
+]
+
+model = dict(
+    rpn_head=dict(loss_cls=_base_.pos_weighted_rpn_loss),
+    roi_head=dict(bbox_head=dict(loss_cls=_base_.pos_weighted_roi_loss)),
+)
+optim_wrapper = dict(clip_grad=dict(max_norm=10.0))
+custom_hooks = [*_base_.area_aware_hooks, _base_.detection_monitor]
+visualizer = dict(vis_backends=_base_.area_aware_vis_backends)
