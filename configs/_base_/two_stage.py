@@ -14,6 +14,11 @@ pos_weighted_roi_loss = dict(
     loss_weight=1.0,
 )
 
+pos_weighted_model = dict(
+    rpn_head=dict(loss_cls=pos_weighted_rpn_loss),
+    roi_head=dict(bbox_head=dict(loss_cls=pos_weighted_roi_loss)),
+)
+
 # Small objects up, by the inverse of their side length, bounded at 4. The RoI head
 # tells the box head what some area weights ask of the image; the default asks nothing.
 area_aware_rpn_head = dict(
@@ -21,6 +26,10 @@ area_aware_rpn_head = dict(
 )
 area_aware_bbox_head = dict(
     type="AreaAwareShared2FCBBoxHead", area_weight=dict(type="PowerAreaWeight")
+)
+area_aware_two_stage_model = dict(
+    rpn_head=area_aware_rpn_head,
+    roi_head=dict(type="AreaAwareStandardRoIHead", bbox_head=area_aware_bbox_head),
 )
 
 # Warns when detections drop to none.

@@ -4,10 +4,7 @@ _base_ = [
     "../_base_/two_stage.py",
 ]
 
-model = dict(
-    rpn_head=dict(loss_cls=_base_.pos_weighted_rpn_loss),
-    roi_head=dict(bbox_head=dict(loss_cls=_base_.pos_weighted_roi_loss)),
-)
+model = _base_.pos_weighted_model
 optim_wrapper = dict(clip_grad=dict(max_norm=10.0))
 custom_hooks = [*_base_.area_aware_hooks, _base_.detection_monitor]
 visualizer = dict(vis_backends=_base_.area_aware_vis_backends)

@@ -1,12 +1,10 @@
 """Size-aware heads on mmdet's, in whole detectors with their own target assignment."""
 
-import os
 from functools import cache
 
 import pytest
 import torch
 from mmengine.config import ConfigDict
-from torch import distributed, multiprocessing
 
 from mmareaaware.models import AreaMismatchWeight
 from tests.detectors import (
@@ -17,6 +15,7 @@ from tests.detectors import (
     detector_config,
     training_step,
 )
+from tests.two_processes import rank_0_of_2
 
 KINDS = tuple(STOCK)
 STRONG = dict(area_weight=dict(type="PowerAreaWeight", gamma=1.0, max_weight=50.0))
@@ -442,25 +441,9 @@ def _dense_gradients(rank: int, world_size: int, kind: str) -> list:
     return [p.grad.numpy() for p in head.parameters()]
 
 
-def _process(rank: int, port: int, kind: str, queue) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
-    grads = _dense_gradients(rank, 2, kind)
-    if rank == 0:
-        queue.put(grads)
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
 @pytest.mark.parametrize("kind", ["faster", "atss"])
 def test_two_processes_give_the_gradients_of_one(kind, free_port):
-    queue = multiprocessing.get_context("spawn").Queue()
-    processes = multiprocessing.start_processes(
-        _process, (free_port, kind, queue), nprocs=2, join=False
-    )
-    grads = queue.get(timeout=120)
-    while not processes.join(timeout=60):
-        pass
+    grads = rank_0_of_2(_dense_gradients, free_port, kind)
     for grad, expected in zip(grads, _dense_gradients(0, 1, kind), strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-4 * scale + 1e-12

@@ -54,6 +54,32 @@ def train_scalars(work_dir) -> list[list[dict]]:
     ]
 
 
+def kill_at_checkpoint(command, work_dir) -> None:
+    """Start a training, and kill it when there is something to resume from."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while not (work_dir / "last_checkpoint").exists():
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def assert_equal_where_resumed(whole, resumed) -> list[dict]:
+    """Every number that a resumed run logs; its lines."""
+    (expected,) = train_scalars(whole)
+    expected = {line["step"]: line for line in expected}
+    _, lines = train_scalars(resumed)
+    assert lines[-1]["step"] == max(expected)
+    # An epoch has 3 iterations: it went on, and not from the start
+    assert 3 < lines[0]["step"] < max(expected)
+    for line in lines:
+        for name in line.keys() - {"time", "data_time", "memory"}:
+            assert line[name] == expected[line["step"]][name], (name, line["step"])
+    return lines
+
+
 def test_train_and_test(root, tmp_path, demo_options):
     options = {**demo_options, **PENALTY_AT_ONCE, "train_cfg.val_interval": 1}
     # From any working directory
@@ -113,25 +139,10 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
         )
 
     run(train("whole"))
-    process = subprocess.Popen(train("killed"), stdout=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while not (tmp_path / "killed/last_checkpoint").exists():
-        assert process.poll() is None
-        assert time.time() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_at_checkpoint(train("killed"), tmp_path / "killed")
     run(train("killed", "--resume"))
-
-    (whole,) = train_scalars(tmp_path / "whole")
-    expected = {line["step"]: line for line in whole}
-    _, lines = train_scalars(tmp_path / "killed")
-    assert lines[-1]["step"] == max(expected) == 15
-    assert 3 < lines[0]["step"] < 15  # it went on, and not from the start
-    for line in lines:
-        for name in line:
-            if name not in ("time", "data_time", "memory"):
-                assert line[name] == expected[line["step"]][name], (name, line["step"])
+    lines = assert_equal_where_resumed(tmp_path / "whole", tmp_path / "killed")
+    assert lines[-1]["step"] == 15
     assert lines[-1]["lambda_bg"] > 0
 
 

@@ -40,7 +40,7 @@ COLOURS = ("tab:red", "tab:blue")
 def write_sparse_digits(root: Path) -> None:
     """The demo's digits, but few, small, in every second image, and of one class."""
     sparse = dict(
-        EMPTY_SHARE=0.5, DIGITS_PER_IMAGE=(1, 3), MIN_SIDE=8, MODE_SIDE=14, MAX_SIDE=28
+        EMPTY_SHARE=0.6, DIGITS_PER_IMAGE=(1, 2), MIN_SIDE=8, MODE_SIDE=12, MAX_SIDE=20
     )
     with mock.patch.multiple(digits, **sparse):
         digits.write_digits(root, num_images=dict(train=320, val=80))
@@ -66,6 +66,7 @@ def train(weights: tuple[float, float], seed: int, args: argparse.Namespace) -> 
     model.roi_head.bbox_head.update(type="Shared2FCBBoxHead")
     del model.rpn_head["area_weight"], model.roi_head.bbox_head["area_weight"]
     model.roi_head.bbox_head.num_classes = 1
+    model.train_cfg.rcnn.sampler.num = 256
     model.rpn_head.loss_cls.pos_weight, model.roi_head.bbox_head.loss_cls.pos_weight = (
         weights
     )

@@ -1,10 +1,8 @@
-import os
-
 import pytest
 import torch
-from torch import distributed, multiprocessing
 
 from tests.conftest import SIZE, STRIDES, batch, features, ground_truth
+from tests.two_processes import rank_0_of_2
 
 NEUTRAL = {
     "stock loss": {},
@@ -269,25 +267,9 @@ def _gradients(rank: int, world_size: int, boxes: tuple[int, ...]) -> list:
     return [p.grad.numpy() for p in head.parameters()]
 
 
-def _process(rank: int, port: int, boxes: tuple[int, ...], queue) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
-    grads = _gradients(rank, 2, boxes)
-    if rank == 0:
-        queue.put(grads)
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
 @pytest.mark.parametrize("boxes", [(12, 3, 5, 9), (12, 3, 0, 0), (0, 0, 0, 0)])
 def test_two_processes_give_the_gradients_of_one(boxes, free_port):
-    queue = multiprocessing.get_context("spawn").Queue()
-    processes = multiprocessing.start_processes(
-        _process, (free_port, boxes, queue), nprocs=2, join=False
-    )
-    grads = queue.get(timeout=120)
-    while not processes.join(timeout=60):
-        pass
+    grads = rank_0_of_2(_gradients, free_port, boxes)
     for grad, expected in zip(grads, _gradients(0, 1, boxes), strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-5 * scale + 1e-12

@@ -1,0 +1,28 @@
+"""Runs a function in two processes with gloo, as two ranks would."""
+
+import os
+from collections.abc import Callable
+
+from torch import distributed, multiprocessing
+
+
+def rank_0_of_2(function: Callable, port: int, *args):
+    """What ``function(rank, world_size, *args)`` returns on rank 0, picklable."""
+    queue = multiprocessing.get_context("spawn").Queue()
+    processes = multiprocessing.start_processes(
+        _process, (function, port, args, queue), nprocs=2, join=False
+    )
+    result = queue.get(timeout=240)
+    while not processes.join(timeout=60):
+        pass
+    return result
+
+
+def _process(rank: int, function: Callable, port: int, args: tuple, queue) -> None:
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    result = function(rank, 2, *args)
+    if rank == 0:
+        queue.put(result)
+    distributed.barrier()
+    distributed.destroy_process_group()
