@@ -6,13 +6,20 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS, DefaultScope
+
+from tests.detectors import detector_batch, training_step
 
 
 @pytest.fixture
-def block(root) -> str:
+def blocks(root) -> list[str]:
     text = (root / "README.md").read_text()
-    return re.search(r"test_readme.py[^\n]*\n```python\n(.*?)```", text, re.DOTALL)[1]
+    return re.findall(r"test_readme.py[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def block(blocks) -> str:
+    return blocks[0]
 
 
 def test_it_is_short(block):
@@ -35,6 +42,19 @@ def test_it_trains(block, tmp_path):
     losses = model.train_step(batch, optimizer)
     assert losses["loss_bg"] > 0
     assert "area_weight_mean" in losses
+
+
+def test_the_two_stage_block_trains(blocks, tmp_path):
+    (tmp_path / "config.py").write_text(blocks[1])
+    cfg = Config.fromfile(tmp_path / "config.py")
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model = MODELS.build(cfg.model).train()
+        HOOKS.build(cfg.custom_hooks[-1])
+    losses, _ = training_step(model, detector_batch((3,)))
+    assert {"rpn_area_weight_mean", "area_weight_mean"} < losses.keys()
+    assert model.rpn_head.loss_cls.pos_weight == 5
+    assert model.rpn_head.loss_cls.use_sigmoid
+    assert model.roi_head.bbox_head.loss_cls.pos_weight == 3
 
 
 def test_files_and_types_that_it_names_exist(root):
