@@ -50,7 +50,7 @@ class SizeBinnedCocoMetric(CocoMetric):
 
     The numbers are those of pycocotools: its evaluation runs once, with the bins as its
     ``areaRng``. With `faster-coco-eval <https://github.com/MiXaiLL76/faster_coco_eval>`_
-    (``pip install mmareaaware[eval]``) they are the same, and sooner there.
+    (``pip install faster-coco-eval``) they are the same, and sooner there.
 
     Args:
         ann_file: Annotations in COCO format; ``None`` takes those of the data samples.
