@@ -63,8 +63,9 @@ def sparse_soft_bce(
     prior_weights: Tensor | None = None,
     *,
     class_weights: Tensor | None = None,
+    margins: Tensor | None = None,
+    label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
-    **positives,
 ) -> Tensor:
     r"""Sum of :func:`soft_bce` over a batch of which few priors have a target.
 
@@ -78,30 +79,83 @@ def sparse_soft_bce(
         targets: Of P priors.
         prior_weights: Their weights :math:`w_i`, (P,); None for 1.
         class_weights: See :func:`soft_bce`.
+        margins: See :func:`soft_bce`.
+        label_smoothing: See :func:`soft_bce`.
         focal_gamma: See :func:`soft_bce`.
-        **positives: ``margins`` and ``label_smoothing`` of :func:`soft_bce`, which do
-            nothing where there is no target.
 
     Returns:
         A scalar.
     """
+    if focal_gamma or label_smoothing:
+        positives, everywhere = _by_element(
+            logits,
+            targets,
+            prior_weights,
+            class_weights=class_weights,
+            margins=margins,
+            label_smoothing=label_smoothing,
+            focal_gamma=focal_gamma,
+        )
+    else:
+        positives = _by_label(logits, targets, prior_weights, class_weights, margins)
+        everywhere = logits.softplus_sums
+    if class_weights is not None:
+        everywhere = everywhere * class_weights
+    return positives.sum() + everywhere.sum()
+
+
+def _by_label(
+    logits: SparseLogits,
+    targets: SparseTargets,
+    prior_weights: Tensor | None,
+    class_weights: Tensor | None,
+    margins: Tensor | None,
+) -> Tensor:
+    """What a target adds to the loss of a prior without one, (P,).
+
+    Only the logit of the label differs, so one pass over the rows is enough.
+    """
+    label = targets.label
+    logit = logits.rows.gather(1, label.unsqueeze(1)).squeeze(1)  # (P,)
+    score = targets.score.to(logit.dtype)
+    shifted = logit if margins is None else logit - margins[label] * score
+    added = F.softplus(shifted) - F.softplus(logit) - score * shifted
+    if class_weights is not None:
+        added = added * class_weights[label]
+    if prior_weights is None:
+        return added
+    costs = F.softplus(logits.rows)  # (P, C)
+    if class_weights is None:
+        costs = costs.sum(1)
+    else:
+        costs = costs @ class_weights.to(costs.dtype)
+    return prior_weights * added + (prior_weights - 1) * costs
+
+
+def _by_element(
+    logits: SparseLogits,
+    targets: SparseTargets,
+    prior_weights: Tensor | None,
+    *,
+    class_weights: Tensor | None,
+    focal_gamma: float,
+    **positives,
+) -> tuple[Tensor, Tensor]:
+    """The same (P,) where targets reach all classes; and the loss without, (C,)."""
     rows = logits.rows
     row_targets = torch.zeros_like(rows).scatter(
         1, targets.label.unsqueeze(1), targets.score.to(rows.dtype).unsqueeze(1)
     )
     common = dict(class_weights=class_weights, focal_gamma=focal_gamma)
-    with_target = soft_bce(rows, row_targets, **common, **positives).sum(-1)  # (P,)
+    with_target = soft_bce(rows, row_targets, **common, **positives).sum(-1)
     if prior_weights is not None:
         with_target = with_target * prior_weights
-    without = _bce_without_target(rows, focal_gamma)  # (C,)
+    without = soft_bce(rows, torch.zeros_like(rows), **common).sum(-1)
     if focal_gamma:
         everywhere = _bce_without_target(logits.dense, focal_gamma)
     else:
         everywhere = logits.softplus_sums
-    rest = everywhere - without
-    if class_weights is not None:
-        rest = rest * class_weights
-    return with_target.sum() + rest.sum()
+    return with_target - without, everywhere
 
 
 def _bce_without_target(logits: Tensor, focal_gamma: float) -> Tensor:
