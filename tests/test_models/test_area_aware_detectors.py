@@ -111,7 +111,7 @@ def test_boxes_without_area_are_finite():
     assert all(flat(value).isfinite().all() for value in losses.values())
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("kind", ["retinanet", "atss"])
 def test_half_precision(kind, dtype):
     detector = build_detector(detector_config(kind, **STRONG))
@@ -119,6 +119,20 @@ def test_half_precision(kind, dtype):
         losses, grads = training_step(detector, detector_batch())
     assert all(flat(value).isfinite().all() for value in losses.values())
     assert all(grad.isfinite().all() for grad in grads.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_of_the_two_stages(dtype):
+    """Apart, since mmcv's NMS and RoIAlign know only float32 on a CPU."""
+    head, outputs, instances, metas = dense_head("faster", **STRONG)
+    scores, boxes = ([x.to(dtype).requires_grad_() for x in maps] for maps in outputs)
+    losses = head.loss_by_feat(scores, boxes, instances, metas)
+    sum(losses["loss_rpn_cls"] + losses["loss_rpn_bbox"]).backward()
+    assert all(x.grad.isfinite().all() for x in scores + boxes)
+    assert losses["rpn_area_weight_mean"] > 1
+    grads, result, _, _ = roi_loss(dtype, **STRONG)
+    assert grads.isfinite().all()
+    assert result["loss_bbox"]["area_weight_mean"] > 1
 
 
 # The weight, seen from the targets and from the gradients
@@ -246,7 +260,7 @@ def roi_samples(detector):
     return data["data_samples"], maps, proposals
 
 
-def roi_loss(**area_options):
+def roi_loss(dtype=torch.float32, **area_options):
     """Gradients of the logits, labels and matched areas of a RoI head's step."""
     from mmdet.models.utils import unpack_gt_instances
     from mmdet.structures.bbox import bbox2roi
@@ -263,9 +277,9 @@ def roi_loss(**area_options):
     rois = bbox2roi([result.priors for result in sampled])
     with torch.no_grad():
         outputs = roi_head._bbox_forward(maps, rois)
-    score = outputs["cls_score"].requires_grad_()
+    score = outputs["cls_score"].to(dtype).requires_grad_()
     result = roi_head.bbox_head.loss_and_target(
-        score, outputs["bbox_pred"], rois, sampled, roi_head.train_cfg
+        score, outputs["bbox_pred"].to(dtype), rois, sampled, roi_head.train_cfg
     )
     result["loss_bbox"]["loss_cls"].backward()
     areas = []
