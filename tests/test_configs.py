@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 RECIPES = sorted(
     p.relative_to(ROOT).as_posix()
     for p in (ROOT / "configs").rglob("*.py")
-    if p.parent.name != "_base_"
+    if not p.parent.name.startswith("_")
 )
 COCO = [r for r in RECIPES if r.endswith("_coco.py")]
 # What a COCO recipe of ours may change, by dotted path.
