@@ -15,20 +15,18 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 
-from mmengine.config import Config
 from mmengine.logging import MMLogger
-from rich.console import Console
 
-from mmareaaware.analysis import Grid, Run, environment, plan, write_report
+from mmareaaware.analysis import Grid, Run, environment, write_report
 
 TOOLS = Path(__file__).parent
 TAIL = 20  # lines of the log of a run that failed
-CONSOLE = Console(soft_wrap=True, highlight=False)
 
 
 class RunFailedError(Exception):
@@ -40,44 +38,50 @@ class Trainer:
 
     Args:
         jobs: How many run at a time; they share the cores.
-        lock: An open file that the processes keep open.
+        lock_file: An open file that the processes keep open.
     """
 
-    def __init__(self, jobs: int, lock) -> None:
+    def __init__(self, jobs: int, lock_file) -> None:
         threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-        self.environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
-        self.lock = lock
-        self.stopped = False
+        self.variables = {"OMP_NUM_THREADS": str(threads)} | os.environ
+        self.jobs = jobs
+        self.lock_file = lock_file
+        self._stopped = False
         self._processes = set()
+        self._starting = Lock()
 
-    def __call__(self, run: Run) -> dict[str, float]:
+    def __call__(self, run: Run) -> dict:
         """Train and test.
 
         Returns:
-            The metrics of the test, as they are in ``metrics.json`` too.
+            The content of ``metrics.json``.
 
         Raises:
             RunFailedError: With the end of the log.
         """
-        CONSOLE.print(f"{time.strftime('%H:%M')} {run.name} starts, log: {run.log}")
+        say(f"{run.name} starts, log: {run.log}")
+        note = environment() | dict(
+            jobs=self.jobs, threads=int(self.variables["OMP_NUM_THREADS"])
+        )
         train_dir, test_dir = run.folder / "train", run.folder / "test"
         self._call(run, "train.py", run.config, "--work-dir", train_dir, "--resume")
         checkpoint = (train_dir / "last_checkpoint").read_text()
         self._call(run, "test.py", run.config, checkpoint, "--work-dir", test_dir)
-        return run.finish(environment())
+        return run.finish(note)
 
     def _call(self, run: Run, tool: str, *arguments) -> None:
-        if self.stopped:
-            raise RunFailedError("stopped")
         with run.log.open("a") as log:
-            process = subprocess.Popen(
-                [sys.executable, TOOLS / tool, *arguments],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                pass_fds=[self.lock.fileno()],
-            )
-            self._processes.add(process)
+            with self._starting:
+                if self._stopped:
+                    raise RunFailedError("stopped")
+                process = subprocess.Popen(
+                    [sys.executable, TOOLS / tool, *arguments],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self.variables,
+                    pass_fds=[self.lock_file.fileno()],
+                )
+                self._processes.add(process)
             status = process.wait()
             self._processes.discard(process)
         if status:
@@ -86,83 +90,110 @@ class Trainer:
 
     def stop(self) -> None:
         """End all processes, and start no more."""
-        self.stopped = True
-        for process in list(self._processes):
-            process.terminate()
+        with self._starting:
+            self._stopped = True
+            for process in list(self._processes):
+                process.terminate()
 
 
 @contextmanager
 def locked(out: Path):
     """Hold a folder for this process and those it starts, whichever lives longest."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
+    with (out / ".lock").open("w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SystemExit(
-                f"{out} is in use: an ablation, or a training that one started, is "
-                "still running there"
+                f"{out} is in use: an ablation, or a training that one has started, "
+                "still runs there"
             ) from None
-        yield lock
+        yield file
 
 
-def prepare(runs: list[Run]) -> list[Run]:
-    """Write the configs, and see that what was begun is what the grid has now.
+@contextmanager
+def plain_errors():
+    """What is wrong with a grid or its runs, without a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
+    """Write the configs.
 
     Returns:
         The runs that are not finished.
+
+    Raises:
+        ValueError: A setting does not fit its base, or the folder of a run has
+            something else in it.
     """
-    contents = {}
+    configs = {}
     for run in runs:
-        run.write_config()
-        if run.setting not in contents:
-            contents[run.setting] = Config.fromfile(run.config)
-        contents[run.setting].randomness.seed = run.seed
-        run.check_trained(contents[run.setting])
+        if run.setting not in configs:
+            configs[run.setting] = grid.load(run.setting, run.seed)
+        configs[run.setting].randomness.seed = run.seed
+        run.prepare(configs[run.setting])
     return [run for run in runs if not run.metrics.exists()]
 
 
-def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock) -> int:
-    """Train what is not finished.
+def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> int:
+    """Train and test.
+
+    Args:
+        grid: The grid.
+        out: Folder of its runs.
+        runs: Are started in this order.
+        jobs: How many run at a time.
+        lock_file: See :class:`Trainer`.
 
     Returns:
-        How many runs failed.
+        How many failed.
     """
-    todo = prepare(runs)
-    CONSOLE.print(f"{len(runs)} runs, {len(runs) - len(todo)} of them finished before")
-    train = Trainer(jobs, lock)
+    trainer = Trainer(jobs, lock_file)
     failed = []
     start = time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(train, run): run for run in todo}
+        futures = {pool.submit(trainer, run): run for run in runs}
         try:
-            for k, future in enumerate(as_completed(futures), 1):
-                run = futures[future]
-                left = (time.monotonic() - start) / k * (len(todo) - k)
-                CONSOLE.print(f"[{k}/{len(todo)}] {outcome(grid, run, future)}")
-                if k < len(todo):
-                    CONSOLE.print(f"about {timedelta(seconds=round(left))} left")
-                if future.exception():
-                    failed.append(run.name)
+            for number, future in enumerate(as_completed(futures), 1):
+                name = futures[future].name
+                try:
+                    say(f"{name} done: {summary(grid, future.result())}")
+                except RunFailedError as error:
+                    say(f"{name} failed: {error}")
+                    failed.append(name)
                 else:
                     write_report(grid, out)
-        finally:  # Ctrl-C or SIGTERM, or an error of our own
-            train.stop()
+                seconds = (time.monotonic() - start) / max(number, min(jobs, len(runs)))
+                left = timedelta(seconds=round(seconds * (len(runs) - number)))
+                say(f"{number} of {len(runs)} runs, about {left} left")
+        finally:  # Ctrl-C, SIGTERM, or an error of ours
+            trainer.stop()
             pool.shutdown(cancel_futures=True)
     if failed:
-        CONSOLE.print(f"[red]{len(failed)} failed:[/red] {', '.join(failed)}")
+        print(f"{len(failed)} failed: {', '.join(failed)}")
     return len(failed)
 
 
-def outcome(grid: Grid, run: Run, future: Future) -> str:
-    error = future.exception()
-    if error is None:
-        main = grid.metrics[0]
-        value = main.scale * future.result().get(main.key, float("nan"))
-        return f"{time.strftime('%H:%M')} {run.name} done, {main.name} {value:.2f}"
-    if isinstance(error, RunFailedError):
-        return f"{run.name} failed: {error}"
-    raise error
+def summary(grid: Grid, content: dict) -> str:
+    """Main metric and time of a run."""
+    metric = grid.metrics[0]
+    value = content["metrics"].get(metric.key)
+    shown = "none" if value is None else f"{metric.scale * value:.2f}"
+    return f"{metric.name} {shown}, {timedelta(seconds=content['train_seconds'])}"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def stop(number: int, frame) -> None:
+    """Handle a signal that ends this process."""
+    say("stopped; the same command goes on from here")
+    sys.exit(128 + number)
 
 
 def parse_args() -> argparse.Namespace:
@@ -188,25 +219,34 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> int:
+def main() -> None:
     args = parse_args()
-    MMLogger.get_current_instance().setLevel("WARNING")  # a line for each config
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
+    MMLogger.get_current_instance().setLevel("WARNING")  # else a line for each config
+    with plain_errors():
         grid = Grid(args.grid)
         settings = args.settings or list(grid.settings)
         grid.check_names(settings)
         if args.report_only:
-            failures = 0
             write_report(grid, args.out)
-        else:
-            runs = list(plan(grid, args.out, settings, args.seeds or grid.seeds))
-            with locked(args.out) as lock:
-                failures = train_all(grid, args.out, runs, args.jobs, lock)
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"error: {error}") from error
-    return 1 if failures else 0
+            return
+    # Seed by seed: when it is cut short, what there is can be compared
+    runs = [
+        Run(grid, setting, seed, args.out)
+        for seed in dict.fromkeys(args.seeds or grid.seeds)
+        for setting in dict.fromkeys(settings)
+    ]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with locked(args.out) as lock_file:
+        with plain_errors():
+            todo = prepare(grid, runs)
+        print(f"{len(runs)} runs, {len(runs) - len(todo)} of them finished before")
+        failures = train_all(grid, args.out, todo, args.jobs, lock_file)
+    if failures < len(runs):
+        write_report(grid, args.out)
+        print(f"tables and plot: {args.out}/table.md")
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,18 @@
-from .environment import environment
-from .grid import Grid, Metric, Run, plan
-from .report import write_report
+"""Comparing settings over seeds: what ``tools/ablation.py`` is made of."""
 
-__all__ = ["Grid", "Metric", "Run", "environment", "plan", "write_report"]
+from .environment import environment
+from .grid import Grid, Metric
+from .paired import Cell, Sample, compare
+from .report import write_report
+from .run import Run
+
+__all__ = [
+    "Cell",
+    "Grid",
+    "Metric",
+    "Run",
+    "Sample",
+    "compare",
+    "environment",
+    "write_report",
+]

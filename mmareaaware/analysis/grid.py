@@ -1,18 +1,14 @@
-"""A grid of settings × seeds over a base config, and the config file of each run."""
+"""A grid of settings × seeds over a base config."""
 
-import json
 import os
 import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
-# What tools/train.py writes into the config that the runner keeps beside its logs.
-KEYS_OF_THE_TOOL = ("work_dir", "launcher", "resume", "load_from")
-TIMESTAMP = "%Y%m%d_%H%M%S"  # as MMEngine names the folder of a start
+KEYS = ("base", "seeds", "settings", "baseline", "metrics")
 BETTER = ("higher", "lower")
 
 
@@ -53,8 +49,8 @@ class Grid:
             - ``seeds``: list of seeds
             - ``settings``: dict from name to what a config inheriting ``base`` would
               contain, so with ``_delete_=True`` where it replaces; besides,
-              ``extra_hooks`` is appended to the base's ``custom_hooks``, and ``base``
-              replaces the base of this setting
+              ``extra_hooks`` are appended to the base's ``custom_hooks``, and ``base``
+              is the base of this setting alone
             - ``baseline``: the setting that the others are compared with
             - ``metrics``: list of dicts, see :class:`Metric`; the first is shown while
               the grid runs
@@ -67,10 +63,9 @@ class Grid:
     def __init__(self, path: str | Path) -> None:
         cfg = Config.fromfile(path)
         self.path = Path(path)
-        needed = ("base", "seeds", "settings", "baseline", "metrics")
-        missing = [key for key in needed if not cfg.get(key)]
+        missing = [key for key in KEYS if not cfg.get(key)]
         if missing:
-            raise ValueError(f"{path} needs {', '.join(needed)}; missing: {missing}")
+            raise ValueError(f"{path} needs {', '.join(KEYS)}; missing: {missing}")
         self.base = cfg.base
         self.seeds = list(cfg.seeds)
         self.baseline = cfg.baseline
@@ -79,7 +74,9 @@ class Grid:
         self.check_names([self.baseline])
         for name, setting in self.settings.items():
             if not re.fullmatch(r"[\w.-]+", name):
-                raise ValueError(f"a setting's name is a folder's, got {name!r}")
+                raise ValueError(
+                    f"the name of a setting must do as that of a folder, got {name!r}"
+                )
             if "custom_hooks" in setting and "extra_hooks" in setting:
                 raise ValueError(
                     f"setting {name!r} has custom_hooks, which replace the base's, and "
@@ -107,143 +104,39 @@ class Grid:
         """The config that a setting inherits."""
         return self.path.parent / self.settings[setting].get("base", self.base)
 
-    def config_text(self, setting: str, seed: int, folder: Path) -> str:
+    def config_text(self, setting: str, seed: int, folder: Path | None = None) -> str:
         """The config of a run.
 
         Args:
             setting: Name of the setting.
             seed: Of the run.
-            folder: Where the config will be: the path of its base starts there.
+            folder: Where the config will be: the path of its base starts there. None
+                for an absolute path.
 
         Returns:
             The text of a config file.
         """
         content = {k: v for k, v in self.settings[setting].items() if k != "base"}
         content["randomness"] = dict(content.get("randomness", {}), seed=seed)
-        base = Path(os.path.relpath(self.base_of(setting), folder)).as_posix()
+        base = self.base_of(setting).resolve()
+        if folder is not None:
+            base = Path(os.path.relpath(base, folder.resolve()))
         text = (
             f"# Setting {setting!r} of {self.path.name}, seed {seed}; written by "
-            f'tools/ablation.py\n_base_ = "{base}"\n\n{Config(content).pretty_text}'
+            f'tools/ablation.py\n_base_ = "{base.as_posix()}"\n\n'
+            f"{Config(content).pretty_text}"
         )
         if "extra_hooks" in content:
             text += 'custom_hooks = [*_base_.get("custom_hooks", []), *extra_hooks]\n'
         return text
 
-
-@dataclass(frozen=True)
-class Run:
-    """One training: a setting from a seed, in a folder of its own."""
-
-    grid: Grid
-    setting: str
-    seed: int
-    out: Path
-
-    @property
-    def name(self) -> str:
-        return f"{self.setting}/seed{self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        return self.out / self.name
-
-    @property
-    def config(self) -> Path:
-        return self.folder / "config.py"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
-
-    @property
-    def metrics(self) -> Path:
-        """Written last: a run that has it is finished."""
-        return self.folder / "metrics.json"
-
-    def write_config(self) -> None:
-        """Write the config, or see that it is there as the grid has it now.
+    def load(self, setting: str, seed: int) -> Config:
+        """The config of a run with all that it inherits.
 
         Raises:
-            ValueError: The one there is another.
+            ValueError: The setting does not fit its base.
         """
-        text = self.grid.config_text(self.setting, self.seed, self.folder)
-        if not self.config.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.config.write_text(text)
-        elif self.config.read_text() != text:
-            raise ValueError(self._refusal(f"{self.config} is not what it says now"))
-
-    def check_trained(self, cfg: ConfigDict) -> None:
-        """See that what was trained here so far is what would be trained now.
-
-        Args:
-            cfg: What the config of this run contains now, with all that it inherits.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        trained = self.folder / "train/config.py"
-        if not trained.exists():
-            return
-        then, now = _flatten(Config.fromfile(trained)), _flatten(cfg)
-        for key in sorted(then.keys() | now.keys()):
-            old, new = then.get(key), now.get(key)
-            if old != new:
-                raise ValueError(self._refusal(f"{key} was {old!r} and is {new!r}"))
-
-    def finish(self, environment: dict) -> dict[str, float]:
-        """Write ``metrics.json`` from the newest test.
-
-        Args:
-            environment: What to note about versions and device.
-
-        Returns:
-            The metrics.
-        """
-        newest = max(self.folder.glob("test/*/*.json"))
-        metrics = {k: v for k, v in json.loads(newest.read_text()).items() if "/" in k}
-        content = dict(
-            metrics=metrics,
-            train_seconds=round(self._train_seconds()),
-            environment=environment,
-        )
-        partial = self.metrics.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1))
-        partial.replace(self.metrics)  # all of it or nothing, whenever it is killed
-        return metrics
-
-    def _train_seconds(self) -> float:
-        """Wall time from the start to the last log line, of all starts together."""
-        return sum(
-            log.stat().st_mtime - time.mktime(time.strptime(log.stem, TIMESTAMP))
-            for log in self.folder.glob("train/*/*.log")
-        )
-
-    def _refusal(self, reason: str) -> str:
-        return (
-            f"run {self.name} was started with another config than {self.grid.path} "
-            f"and what it inherits give now: {reason}. Put the old one back, delete "
-            f"{self.folder} to train it anew, or choose another --out"
-        )
-
-
-def _flatten(value, path: str = "") -> dict:
-    """Leaves of a config by dotted path."""
-    if isinstance(value, (Config, dict)):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    else:
-        return {path: value}
-    result = {}
-    for key, item in items:
-        if path or key not in KEYS_OF_THE_TOOL:
-            result |= _flatten(item, f"{path}.{key}" if path else str(key))
-    return result
-
-
-def plan(
-    grid: Grid, out: Path, settings: Sequence[str], seeds: Sequence[int]
-) -> Iterator[Run]:
-    """The runs, seed by seed: a grid that is cut short has complete pairs."""
-    return (Run(grid, setting, seed, out) for seed in seeds for setting in settings)
+        try:
+            return Config.fromstring(self.config_text(setting, seed), ".py")
+        except TypeError as error:  # a dict over something that is none
+            raise ValueError(f"setting {setting!r}: {error}") from error
