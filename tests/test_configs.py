@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import HOOKS, MODELS
 
+from mmareaaware.analysis import Grid
 from tests.conftest import ROOT
 
 RECIPES = sorted(
@@ -15,6 +16,7 @@ RECIPES = sorted(
     for p in (ROOT / "configs").rglob("*.py")
     if not p.parent.name.startswith("_")
 )
+GRIDS = {p.stem: Grid(p) for p in sorted((ROOT / "configs/_grids_").glob("*.py"))}
 COCO = [r for r in RECIPES if r.endswith("_coco.py")]
 # What a COCO recipe of ours may change, by dotted path.
 OURS = (
@@ -130,3 +132,21 @@ def test_the_ablation_differs_in_the_penalty_alone():
         "bg-focal-1.0": ("focal", 1.0),
         "bg-max-1.5": ("max", 1.5),
     }
+
+
+@pytest.mark.parametrize(
+    ("grid", "setting"),
+    [(grid, setting) for grid in GRIDS for setting in GRIDS[grid].settings],
+)
+def test_settings_of_the_grids_build(grid, setting):
+    baseline = GRIDS[grid].baseline
+    cfg = GRIDS[grid].load(setting, seed=0)
+    without = GRIDS[grid].load(baseline, seed=0)
+    assert (cfg.model == without.model) == (setting == baseline)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    hooks = [HOOKS.build(hook) for hook in cfg.custom_hooks]
+    scheduled = [h for h in hooks if type(h).__name__ == "LossParamSchedulerHook"]
+    assert len(scheduled) == (model.bbox_head.loss_bg is not None)
+    counted = "ClassCountsHook" in [type(hook).__name__ for hook in hooks]
+    assert counted == model.bbox_head.loss_cls.awaits_class_counts

@@ -1,4 +1,5 @@
-# The area weight and the penalty on the demo's data, about 6 minutes a run on two cores.
+# The area weight and the penalty on the demo's data; a run takes about 6 minutes on two
+# cores.
 #
 #   python tools/dataset_converters/make_digits.py
 #   python tools/ablation.py THIS_FILE --out work_dirs/ablation/digits

@@ -104,10 +104,11 @@ def markdown(grid: Grid, results: dict, table: Table) -> str:
         cells = [by_setting[setting] for by_setting in table.values()]
         number = len(seconds[setting])
         minutes = f"{sum(seconds[setting]) / number / 60:.0f}"
-        shown = [_mean_and_sd(cell.sample) for cell in cells]
+        shown = [_mean_and_sd(cell.sample, number) for cell in cells]
         alone.append([setting, str(number), *shown, minutes])
         if setting != grid.baseline:
-            against.append([setting, *(_difference(cell.difference) for cell in cells)])
+            shown = [_difference(cell.difference, number) for cell in cells]
+            against.append([setting, *shown])
     first, *others = results["environments"]
     lines = [
         f"# {grid.path.stem}",
@@ -144,20 +145,30 @@ def _rows(header: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
 
 
-def _mean_and_sd(sample: Sample) -> str:
+def _mean_and_sd(sample: Sample, num_runs: int) -> str:
     if not sample.values:
         return "–"
-    spread = f" ± {sample.sd:.2f}" if len(sample.values) > 1 else ""
-    return f"{sample.mean:.2f}{spread}"
+    text = f"{sample.mean:.2f}"
+    if len(sample.values) > 1:
+        text += f" ± {sample.sd:.2f}"
+    return text + _fewer(sample, num_runs)
 
 
-def _difference(sample: Sample) -> str:
+def _difference(sample: Sample, num_runs: int) -> str:
     if not sample.values:
         return "–"
     text = f"{sample.mean:+.2f}"
     if len(sample.values) > 1:
         text += " [{:+.2f}, {:+.2f}]".format(*sample.interval)
-    return f"**{text}**" if sample.excludes_zero else text
+    if sample.excludes_zero:
+        text = f"**{text}**"
+    return text + _fewer(sample, num_runs)
+
+
+def _fewer(sample: Sample, num_runs: int) -> str:
+    """How many numbers there are, where it is not one from each run."""
+    number = len(sample.values)
+    return f" (n = {number})" if number < num_runs else ""
 
 
 def csv_rows(table: Table) -> list[tuple]:
@@ -196,9 +207,10 @@ def draw(grid: Grid, table: Table, path: Path) -> None:
             _draw_difference(axis, y, cells[setting].difference, metric)
         title = f"{metric.name} {ARROWS[metric.better]}"
         if grid.baseline in cells:
-            title += f"   ({grid.baseline}: {cells[grid.baseline].sample.mean:.2f})"
+            title += f"\n{grid.baseline} {cells[grid.baseline].sample.mean:.2f}"
         axis.set_title(title, fontsize=9)
         axis.set_yticks(range(len(settings)), settings)
+        axis.locator_params(axis="x", nbins=6)
         axis.grid(axis="x", alpha=0.3)
         axis.margins(y=0.05)
     axes[0, 0].invert_yaxis()  # shared by all
