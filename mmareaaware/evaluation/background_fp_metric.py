@@ -1,61 +1,95 @@
-"""False alarms: detections where there is nothing."""
+"""False alarms: detections where there is nothing, or not what they say."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from mmdet.evaluation.functional import bbox_overlaps
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
+from terminaltables import AsciiTable
+
+# The kinds of false positives, by number; the number after them is a true positive.
+KINDS = ("bg", "dup", "loc", "cls", "both")
+BG, DUP, LOC, CLS, BOTH, TRUE_POSITIVE = range(6)
+NAN = float("nan")
 
 
 @METRICS.register_module()
 class BackgroundFPMetric(BaseMetric):
-    """False positives per image at a score threshold.
+    """False positives per image by their kind, at score thresholds and at a recall.
 
     A detection is a false positive when it matches no box of its class with an IoU of
-    ``iou_thr`` that a higher scored one has not taken. It is a *background* false
-    positive when its IoU with every box, of any class, is below ``bg_iou_thr`` (the
-    definition of `TIDE <https://arxiv.org/abs/2008.08115>`_). Detections mostly inside
-    an ignored box do not count. Ground truth is read from the data samples, so the test
-    pipeline must have ``LoadAnnotations``, after any resize, as in the stock recipes:
-    predictions are in the coordinates of the original image.
+    ``iou_thr`` that a higher scored one has not taken. Its kind is the first that fits
+    of those of `TIDE <https://arxiv.org/abs/2008.08115>`_, here for IoUs 0.1 and 0.5:
 
-    Reports ``fp_per_image``, ``bg_fp_per_image`` and ``fp_per_empty_image``, the last
-    over the images without any object (nan when there is none).
+    ========  =============================================================
+    ``loc``   a box of its class is met with an IoU from 0.1 to 0.5
+    ``cls``   a box of another class is met with an IoU of 0.5 or more
+    ``dup``   a box of its class is met, and taken
+    ``bg``    background: no box, of any class, is met with an IoU of 0.1
+    ``both``  a box of another class is met with an IoU from 0.1 to 0.5
+    ========  =============================================================
+
+    Detections mostly inside an ignored box do not count. Ground truth is read from the
+    data samples, so the test pipeline must have ``LoadAnnotations``, after any resize,
+    as in the stock recipes: predictions are in the coordinates of the original image.
+
+    The end of a name says where it holds: ``bg_fp_per_image_score0.25`` at a score
+    threshold, ``bg_fp_per_image_recall0.5`` at the highest threshold that finds half of
+    the boxes (of all classes together). Compare runs at equal recall: at equal score,
+    the one that gives lower scores to everything has fewer false positives. There are
+
+    - at each score threshold ``fp_per_image``, ``bg_fp_per_image`` and
+      ``fp_per_empty_image``: over the images without objects, where all is background;
+    - at each recall the same, ``score_thr``, which is the threshold, and the other
+      kinds: ``dup_fp_per_image`` and so on, all five adding up to ``fp_per_image``;
+    - ``best_f1``, and ``precision_best_f1``, ``recall_best_f1``, ``score_thr_best_f1``.
+
+    What does not exist is nan: a recall that is never reached, images without objects.
+    The log has every number at every threshold, as a table.
 
     Args:
-        score_thr: Detections below this score do not count.
+        score_thrs: Detections below such a score do not count.
+        recalls: Parts of the boxes that are to be found.
         iou_thr: IoU from which a detection matches a box.
         bg_iou_thr: IoU below which a detection is on background.
         collect_device: ``'cpu'`` or ``'gpu'``.
         prefix: Prefix of the reported names.
 
     Raises:
-        ValueError: ``0 <= bg_iou_thr <= iou_thr <= 1`` does not hold.
+        ValueError: ``0 < bg_iou_thr <= iou_thr <= 1`` does not hold, or a score
+            threshold or a recall is not between 0 and 1.
     """
 
     default_prefix = "background"
 
     def __init__(
         self,
-        score_thr: float = 0.25,
+        score_thrs: Sequence[float] = (0.25, 0.5),
+        recalls: Sequence[float] = (0.5,),
         iou_thr: float = 0.5,
         bg_iou_thr: float = 0.1,
         collect_device: str = "cpu",
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
-        if not 0 <= bg_iou_thr <= iou_thr <= 1:
+        if not all(0 <= thr <= 1 for thr in score_thrs):
+            raise ValueError(f"score_thrs must be between 0 and 1, got {score_thrs}")
+        if not all(0 < recall <= 1 for recall in recalls):
+            raise ValueError(f"recalls must be above 0 and up to 1, got {recalls}")
+        if not 0 < bg_iou_thr <= iou_thr <= 1:
             raise ValueError(
-                "0 <= bg_iou_thr <= iou_thr <= 1 must hold, got "
+                "0 < bg_iou_thr <= iou_thr <= 1 must hold, got "
                 f"bg_iou_thr={bg_iou_thr} and iou_thr={iou_thr}"
             )
-        self.score_thr = score_thr
+        self.score_thrs = score_thrs
+        self.recalls = recalls
         self.iou_thr = iou_thr
         self.bg_iou_thr = bg_iou_thr
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Count the false positives of a batch.
+        """Match the detections of a batch, whatever their score.
 
         Args:
             data_batch: Not used.
@@ -73,43 +107,131 @@ class BackgroundFPMetric(BaseMetric):
             gt = {k: _to_numpy(v) for k, v in sample["gt_instances"].items()}
             pred = {k: _to_numpy(v) for k, v in sample["pred_instances"].items()}
             ignored = _to_numpy(sample["ignored_instances"]["bboxes"])
-            fp, bg_fp = self._count(pred, gt, ignored)
-            self.results.append((fp, bg_fp, len(gt["bboxes"]) == 0))
+            scores, kinds = self._match(pred, gt, ignored)
+            self.results.append((scores, kinds, len(gt["bboxes"])))
 
-    def _count(self, pred: dict, gt: dict, ignored: np.ndarray) -> tuple[int, int]:
+    def _match(
+        self, pred: dict, gt: dict, ignored: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and kinds of the detections that count, highest score first.
+
+        A match depends on higher scores only, so this holds at any score threshold.
+        """
         order = np.argsort(-pred["scores"], kind="stable")
-        order = order[pred["scores"][order] >= self.score_thr]
-        boxes, labels = pred["bboxes"][order], pred["labels"][order]
+        scores, boxes = pred["scores"][order], pred["bboxes"][order]
+        same = pred["labels"][order][:, None] == gt["labels"]  # (P, G)
         overlaps = bbox_overlaps(boxes, gt["bboxes"])  # (P, G)
-        inside = bbox_overlaps(boxes, ignored, mode="iof")  # (P, I)
-        taken = np.zeros(len(gt["bboxes"]), bool)
-        fp = bg_fp = 0
-        for overlap, label, iof in zip(overlaps, labels, inside, strict=True):
-            free = np.where((gt["labels"] == label) & ~taken, overlap, -1)
-            if free.size and free.max() >= self.iou_thr:
-                taken[free.argmax()] = True
-            elif not (iof > 0.5).any():
-                fp += 1
-                bg_fp += not overlap.size or overlap.max() < self.bg_iou_thr
-        return fp, int(bg_fp)
+        own = np.where(same, overlaps, 0).max(axis=1, initial=0)  # (P,)
+        other = np.where(same, 0, overlaps).max(axis=1, initial=0)  # (P,)
+        kinds = np.select(
+            [
+                (own >= self.bg_iou_thr) & (own < self.iou_thr),
+                other >= self.iou_thr,
+                own >= self.iou_thr,
+                np.maximum(own, other) < self.bg_iou_thr,
+            ],
+            [LOC, CLS, DUP, BG],
+            BOTH,
+        )
+        free = np.where(same & (overlaps >= self.iou_thr), overlaps, 0)
+        for row in np.flatnonzero(free.any(axis=1)):
+            box = free[row].argmax()
+            if free[row, box]:
+                kinds[row] = TRUE_POSITIVE
+                free[:, box] = 0
+        inside = bbox_overlaps(boxes, ignored, mode="iof") > 0.5  # (P, I)
+        counts = (kinds == TRUE_POSITIVE) | ~inside.any(axis=1)
+        return scores[counts], kinds[counts]
 
-    def compute_metrics(self, results: list[tuple[int, int, bool]]) -> dict[str, float]:
-        """Average over the images.
+    def compute_metrics(
+        self, results: list[tuple[np.ndarray, np.ndarray, int]]
+    ) -> dict[str, float]:
+        """Count over all images at each threshold.
 
         Args:
-            results: For each image the two counts, and whether it is without objects.
+            results: For each image scores and kinds of its detections, and the number
+                of its boxes.
 
         Returns:
             The reported numbers.
         """
-        fp, bg_fp, empty = np.array(results, float).reshape(-1, 3).T
-        return dict(
-            fp_per_image=float(fp.mean()),
-            bg_fp_per_image=float(bg_fp.mean()),
-            fp_per_empty_image=float(fp[empty == 1].mean())
-            if empty.any()
-            else float("nan"),
+        counts = _Counts(results)
+        at_score = {f"score{thr:g}": counts.at(thr) for thr in self.score_thrs}
+        at_recall = {
+            f"recall{recall:g}": counts.at(counts.threshold_of_recall(recall))
+            for recall in self.recalls
+        }
+        best = counts.at(counts.threshold_of_best_f1())
+
+        points = at_score | at_recall | dict(best_f1=best)
+        rows = [[key, *(f"{v[key]:.3f}" for v in points.values())] for key in best]
+        table = AsciiTable([["", *points], *rows])
+        MMLogger.get_current_instance().info(f"false positives\n{table.table}")
+        return (
+            _suffixed(at_score, "fp_per_image", "bg_fp_per_image", "fp_per_empty_image")
+            | _suffixed(at_recall, "score_thr", *(key for key in best if "fp" in key))
+            | _suffixed(dict(best_f1=best), "score_thr", "precision", "recall")
+            | dict(best_f1=best["f1"])
         )
+
+
+class _Counts:
+    """Counts the detections of all images at any score threshold.
+
+    Args:
+        results: As in ``BackgroundFPMetric.compute_metrics``.
+    """
+
+    def __init__(self, results: list[tuple[np.ndarray, np.ndarray, int]]) -> None:
+        scores, kinds, num_boxes = zip(*results, strict=True)
+        empty = np.array(num_boxes) == 0  # (images,)
+        on_empty = np.repeat(empty, [len(s) for s in scores])  # (D,)
+        order = np.argsort(-np.concatenate(scores), kind="stable")
+        self.scores = np.concatenate(scores)[order]  # (D,)
+        self.kinds = np.concatenate(kinds)[order]  # (D,)
+        self.on_empty = on_empty[order]  # (D,)
+        self.num_true = np.cumsum(self.kinds == TRUE_POSITIVE)  # (D,)
+        self.num_boxes = sum(num_boxes)
+        self.num_images = len(empty)
+        self.num_empty = empty.sum()
+
+    def at(self, threshold: float) -> dict[str, float]:
+        """All numbers for the detections from a score on; nan if that is nan."""
+        above = self.scores >= threshold
+        *false, true = np.bincount(self.kinds[above], minlength=len(KINDS) + 1)
+        values = dict(
+            score_thr=threshold,
+            precision=_ratio(true, above.sum()),
+            recall=_ratio(true, self.num_boxes),
+            f1=_ratio(2 * true, above.sum() + self.num_boxes),
+            fp_per_image=_ratio(sum(false), self.num_images),
+        )
+        for kind, number in zip(KINDS, false, strict=True):
+            values[f"{kind}_fp_per_image"] = _ratio(number, self.num_images)
+        on_empty = (above & self.on_empty).sum()
+        values["fp_per_empty_image"] = _ratio(on_empty, self.num_empty)
+        return dict.fromkeys(values, NAN) if np.isnan(threshold) else values
+
+    def threshold_of_recall(self, recall: float) -> float:
+        """The highest score at which so many of the boxes are found, or nan."""
+        (reached,) = np.nonzero(self.num_true / max(self.num_boxes, 1) >= recall)
+        return float(self.scores[reached[0]]) if reached.size else NAN
+
+    def threshold_of_best_f1(self) -> float:
+        """The highest score of those with the best F1, or nan."""
+        if not self.num_boxes or not self.scores.size:
+            return NAN
+        f1 = 2 * self.num_true / (np.arange(1, len(self.scores) + 1) + self.num_boxes)
+        f1[:-1][self.scores[:-1] == self.scores[1:]] = 0  # equal scores go together
+        return float(self.scores[f1.argmax()])
+
+
+def _suffixed(points: dict[str, dict[str, float]], *keys: str) -> dict[str, float]:
+    return {f"{k}_{name}": values[k] for name, values in points.items() for k in keys}
+
+
+def _ratio(part: int, whole: int) -> float:
+    return float(part / whole) if whole else NAN
 
 
 def _to_numpy(value) -> np.ndarray:
