@@ -8,18 +8,20 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
+from mmareaaware.analysis import Grid
 from mmareaaware.models import AreaWeighted, PosWeightedCrossEntropyLoss
 from tests.conftest import ROOT
 
 RECIPES = sorted(
     p.relative_to(ROOT).as_posix()
     for p in (ROOT / "configs").rglob("*.py")
-    if p.parent.name != "_base_"
+    if not p.parent.name.startswith("_")
 )
 YOLO = [r for r in RECIPES if "yolo" in r]
 COCO = [r for r in YOLO if r.endswith("_coco.py")]
 MMDET = [r for r in RECIPES if "yolo" not in r]
 MMDET_COCO = [r for r in MMDET if r.endswith("_coco.py")]
+GRIDS = {p.stem: Grid(p) for p in sorted((ROOT / "configs/_grids_").glob("*.py"))}
 # What a COCO recipe of ours may change, by dotted path.
 OURS = (
     "custom_imports",
@@ -229,3 +231,21 @@ def test_the_ablation_differs_in_the_penalty_alone():
         "bg-focal-1.0": ("focal", 1.0),
         "bg-max-1.5": ("max", 1.5),
     }
+
+
+@pytest.mark.parametrize(
+    ("grid", "setting"),
+    [(grid, setting) for grid in GRIDS for setting in GRIDS[grid].settings],
+)
+def test_settings_of_the_grids_build(grid, setting):
+    baseline = GRIDS[grid].baseline
+    cfg = GRIDS[grid].load(setting, seed=0)
+    without = GRIDS[grid].load(baseline, seed=0)
+    assert (cfg.model == without.model) == (setting == baseline)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    hooks = [HOOKS.build(hook) for hook in cfg.custom_hooks]
+    scheduled = [h for h in hooks if type(h).__name__ == "LossParamSchedulerHook"]
+    assert len(scheduled) == (model.bbox_head.loss_bg is not None)
+    counted = "ClassCountsHook" in [type(hook).__name__ for hook in hooks]
+    assert counted == model.bbox_head.loss_cls.awaits_class_counts

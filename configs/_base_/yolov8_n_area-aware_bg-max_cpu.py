@@ -42,7 +42,8 @@ param_scheduler = [
 default_hooks = dict(
     param_scheduler=dict(_delete_=True, type="ParamSchedulerHook"),
     logger=dict(interval=25),
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best=None),
+    # One is deleted before the next is written: with two, a kill costs an epoch at most
+    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best=None),
 )
 custom_hooks = [
     _base_.custom_hooks[0],  # EMA

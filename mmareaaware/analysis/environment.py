@@ -1,0 +1,48 @@
+"""What numbers depend on besides the code of a config."""
+
+import os
+import platform
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "mmengine", "mmcv", "mmdet", "mmyolo", "mmareaaware")
+
+
+def environment() -> dict[str, str | int]:
+    """Versions, device, commit and the name of the data, without any path."""
+    result = dict(python=platform.python_version())
+    result |= {name: import_module(name).__version__ for name in PACKAGES}
+    if torch.cuda.is_available():
+        result["gpu"] = torch.cuda.get_device_name()
+    result["cpu"] = _cpu()
+    result["cores"] = len(os.sched_getaffinity(0))
+    if "DATA_ROOT" in os.environ:
+        result["data_root"] = Path(os.environ["DATA_ROOT"]).name
+    commit = _commit()
+    if commit:
+        result["commit"] = commit
+    return result
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Of the checkout that this file is in, with "-dirty" where it was changed."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True
+        )
+    except FileNotFoundError:  # no git
+        return None
+    return result.stdout.strip() or None

@@ -1,0 +1,142 @@
+"""A grid of settings × seeds over a base config."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+KEYS = ("base", "seeds", "settings", "baseline", "metrics")
+BETTER = ("higher", "lower")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the tables.
+
+    Args:
+        key: Name that the test reports, such as ``'coco/bbox_mAP'``.
+        name: Header.
+        better: ``'higher'`` or ``'lower'``.
+        scale: Factor in tables and plots; 100 for average precision in points.
+
+    Raises:
+        ValueError: ``better`` is neither.
+    """
+
+    key: str
+    name: str
+    better: str = "higher"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.better not in BETTER:
+            raise ValueError(
+                f"better of metric {self.key!r} must be one of {BETTER}, got "
+                f"{self.better!r}"
+            )
+
+
+class Grid:
+    """Settings to compare, each trained from several seeds.
+
+    Args:
+        path: A config file with
+
+            - ``base``: config that the settings inherit, relative to this file
+            - ``seeds``: list of seeds
+            - ``settings``: dict from name to what a config inheriting ``base`` would
+              contain, so with ``_delete_=True`` where it replaces; besides,
+              ``extra_hooks`` are appended to the base's ``custom_hooks``, and ``base``
+              is the base of this setting alone
+            - ``baseline``: the setting that the others are compared with
+            - ``metrics``: list of dicts, see :class:`Metric`; the first is shown while
+              the grid runs
+
+    Raises:
+        ValueError: Something of this is missing or does not fit.
+        FileNotFoundError: A base does not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        cfg = Config.fromfile(path)
+        self.path = Path(path)
+        missing = [key for key in KEYS if not cfg.get(key)]
+        if missing:
+            raise ValueError(f"{path} needs {', '.join(KEYS)}; missing: {missing}")
+        self.base = cfg.base
+        self.seeds = list(cfg.seeds)
+        self.baseline = cfg.baseline
+        self.metrics = [Metric(**metric) for metric in cfg.metrics]
+        self.settings = cfg.settings.to_dict()
+        self.check_names([self.baseline])
+        for name, setting in self.settings.items():
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError(
+                    f"the name of a setting must do as that of a folder, got {name!r}"
+                )
+            if "custom_hooks" in setting and "extra_hooks" in setting:
+                raise ValueError(
+                    f"setting {name!r} has custom_hooks, which replace the base's, and "
+                    "extra_hooks, which are added to them: give one of the two"
+                )
+            if not self.base_of(name).is_file():
+                raise FileNotFoundError(
+                    f"base of setting {name!r}: {self.base_of(name)} does not exist"
+                )
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """See that the grid has these settings.
+
+        Raises:
+            ValueError: It has not.
+        """
+        unknown = [name for name in names if name not in self.settings]
+        if unknown:
+            raise ValueError(
+                f"{self.path} has no setting {', '.join(map(repr, unknown))}; it has "
+                f"{', '.join(self.settings)}"
+            )
+
+    def base_of(self, setting: str) -> Path:
+        """The config that a setting inherits."""
+        return self.path.parent / self.settings[setting].get("base", self.base)
+
+    def config_text(self, setting: str, seed: int, folder: Path | None = None) -> str:
+        """The config of a run.
+
+        Args:
+            setting: Name of the setting.
+            seed: Of the run.
+            folder: Where the config will be: the path of its base starts there. None
+                for an absolute path.
+
+        Returns:
+            The text of a config file.
+        """
+        content = {k: v for k, v in self.settings[setting].items() if k != "base"}
+        content["randomness"] = dict(content.get("randomness", {}), seed=seed)
+        base = self.base_of(setting).resolve()
+        if folder is not None:
+            base = Path(os.path.relpath(base, folder.resolve()))
+        text = (
+            f"# Setting {setting!r} of {self.path.name}, seed {seed}; written by "
+            f'tools/ablation.py\n_base_ = "{base.as_posix()}"\n\n'
+            f"{Config(content).pretty_text}"
+        )
+        if "extra_hooks" in content:
+            text += 'custom_hooks = [*_base_.get("custom_hooks", []), *extra_hooks]\n'
+        return text
+
+    def load(self, setting: str, seed: int) -> Config:
+        """The config of a run with all that it inherits.
+
+        Raises:
+            ValueError: The setting does not fit its base.
+        """
+        try:
+            return Config.fromstring(self.config_text(setting, seed), ".py")
+        except TypeError as error:  # a dict over something that is none
+            raise ValueError(f"setting {setting!r}: {error}") from error

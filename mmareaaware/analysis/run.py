@@ -1,0 +1,144 @@
+"""One training of a grid: its folder, and what may be in there already."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from .grid import Grid
+
+# What tools/train.py and tools/test.py write into the config that the runner keeps.
+KEYS_OF_THE_TOOLS = ("work_dir", "launcher", "resume", "load_from")
+# What may change after a training, which is then tested again.
+EVALUATION = ("val_", "test_", "model.test_cfg.")
+TIMESTAMP = "%Y%m%d_%H%M%S"  # MMEngine names the folder of each start like this
+
+
+@dataclass(frozen=True)
+class Run:
+    """A setting from a seed, in a folder of its own.
+
+    Args:
+        grid: The grid.
+        setting: Name of the setting.
+        seed: The seed.
+        out: Folder of all runs of the grid.
+    """
+
+    grid: Grid
+    setting: str
+    seed: int
+    out: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}/seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return self.out / self.name
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.py"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """Written last: a run that has it is finished."""
+        return self.folder / "metrics.json"
+
+    def prepare(self, cfg: Config) -> None:
+        """Write the config, unless something else was trained here.
+
+        Where the evaluation alone has changed since, a finished run is no longer
+        finished, so that it is tested again.
+
+        Args:
+            cfg: What this run's config contains now, with all that it inherits.
+
+        Raises:
+            ValueError: Something else was trained here.
+        """
+        for key, old, new in _differences(self.folder / "train/config.py", cfg):
+            if not key.startswith(EVALUATION):
+                raise ValueError(
+                    f"run {self.name} was started with {key}={old!r}, and now it is "
+                    f"{new!r}. Put the old value back, delete {self.folder} to train "
+                    "it anew, or choose another --out"
+                )
+        if any(_differences(self.folder / "test/config.py", cfg)):
+            self.metrics.unlink(missing_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = self.grid.config_text(self.setting, self.seed, self.folder)
+        self.config.write_text(text)
+
+    def finish(self, environment: dict) -> dict:
+        """Write ``metrics.json`` from the newest test.
+
+        Args:
+            environment: What to note about versions and device.
+
+        Returns:
+            The content: metrics (None for what is not in the data), seconds of the
+            training, environment.
+        """
+        newest = max(self.folder.glob("test/*/*.json"))
+        reported = json.loads(newest.read_text())
+        metrics = {k: _or_none(k, v) for k, v in reported.items() if "/" in k}
+        content = dict(
+            metrics=metrics,
+            train_seconds=round(self._train_seconds()),
+            environment=environment,
+        )
+        partial = self.metrics.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=1))
+        partial.replace(self.metrics)  # all of it or nothing, whenever it is killed
+        return content
+
+    def _train_seconds(self) -> float:
+        """Wall time from the start to the last log line, of all starts together."""
+        return sum(
+            log.stat().st_mtime - time.mktime(time.strptime(log.stem, TIMESTAMP))
+            for log in self.folder.glob("train/*/*.log")
+        )
+
+
+def _or_none(key: str, value: float) -> float | None:
+    """None where there is no such thing in the data: nan, or -1 as pycocotools says."""
+    is_missing = value != value or (key.startswith("coco/") and value == -1)
+    return None if is_missing else value
+
+
+def _differences(path: Path, cfg: Config) -> Iterator[tuple[str, object, object]]:
+    """Where a config that a runner has kept, if there is one, differs from another.
+
+    Returns:
+        Dotted key, its value in the file and in ``cfg``; None where there is none.
+    """
+    if not path.exists():
+        return
+    old, new = (_flatten(c.to_dict()) for c in (Config.fromfile(path), cfg))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key) and key not in KEYS_OF_THE_TOOLS:
+            yield key, old.get(key), new.get(key)
+
+
+def _flatten(value, path: str = "") -> dict:
+    """Leaves by dotted path."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {path: value}
+    result = {}
+    for key, item in items:
+        result |= _flatten(item, f"{path}.{key}" if path else str(key))
+    return result

@@ -1,0 +1,63 @@
+import pytest
+from mmengine.config import Config
+
+from mmareaaware.analysis import Grid
+
+
+def test_a_config_is_its_base_and_the_setting(grid_file, tmp_path):
+    grid = Grid(grid_file)
+    folder = tmp_path / "out/power/seed1"
+    folder.mkdir(parents=True)
+    text = grid.config_text("power", 1, folder)
+    (folder / "config.py").write_text(text)
+    cfg = Config.fromfile(folder / "config.py")
+    assert cfg.model == dict(
+        head=dict(weight=dict(type="P"), gain=0.5), test_cfg=dict(score_thr=0.1)
+    )
+    assert cfg.custom_hooks == [dict(type="EMAHook"), dict(type="B", x=1)]
+    assert cfg.randomness == dict(seed=1, deterministic=True)
+    assert '_base_ = "../../../base.py"' in text
+    assert str(tmp_path) not in text
+    assert grid.load("power", 1).to_dict() == cfg.to_dict()
+
+
+def test_settings_without_hooks_and_with_their_own_base(grid_file):
+    grid = Grid(grid_file)
+    baseline, other = grid.load("baseline", 0), grid.load("other", 0)
+    assert baseline.custom_hooks == other.custom_hooks == [dict(type="EMAHook")]
+    assert "depth" not in baseline.model
+    assert other.model.depth == 3
+    assert "base" not in other
+
+
+def test_hooks_for_a_base_that_has_none(grid_file, tmp_path):
+    (tmp_path / "base.py").write_text("model = dict(head=dict(weight=None))")
+    assert Grid(grid_file).load("power", 0).custom_hooks == [dict(type="B", x=1)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("baseline = 'bsaeline'", "no setting 'bsaeline'; it has baseline, power"),
+        ("seeds = []", r"missing: \['seeds'\]"),
+        ("settings = dict()", r"missing: \['settings'\]"),
+        ("base = 'none.py'", "base of setting 'baseline': .*none.py does not exist"),
+        ("settings = {'baseline': dict(), 'a/b': dict()}", "folder, got 'a/b'"),
+        (
+            "settings = dict(baseline=dict(custom_hooks=[], extra_hooks=[]))",
+            "setting 'baseline' has custom_hooks",
+        ),
+        ("metrics = [dict(key='a', name='b', better='up')]", "got 'up'"),
+    ],
+    ids=["baseline", "seeds", "settings", "base", "name", "hooks", "metric"],
+)
+def test_a_wrong_grid_says_so(grid_file, lines, message):
+    grid_file.write_text(f"{grid_file.read_text()}\n{lines}\n")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        Grid(grid_file)
+
+
+def test_a_setting_that_does_not_fit_its_base(grid_file):
+    grid_file.write_text(grid_file.read_text().replace("_delete_=True, ", ""))
+    with pytest.raises(ValueError, match=r"setting 'power': .*_delete_=True"):
+        Grid(grid_file).load("power", 0)

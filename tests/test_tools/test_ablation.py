@@ -1,0 +1,225 @@
+"""A training of seconds, killed and resumed; the rest with tools that train nothing."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from mmengine.config import Config
+
+from tests.conftest import ROOT
+
+TOOL = ROOT / "tools/ablation.py"
+sys.path.insert(0, str(TOOL.parent))
+import ablation  # noqa: E402
+
+BASELINE = ROOT / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
+GRID = """
+base = "base.py"
+seeds = [0, 1]
+baseline = "baseline"
+metrics = [
+    dict(key="coco/bbox_mAP", name="AP", scale=100),
+    dict(key="no/such", name="none"),
+]
+"""
+POWER = """
+weight = dict(_delete_=True, type="PowerAreaWeight")
+power = dict(model=dict(bbox_head=dict(loss_cls=dict(area_weight=weight))))
+settings = dict(baseline=dict(), power=power)
+"""
+# Stand-ins for tools/train.py and tools/test.py
+TRAIN = """
+import os, pathlib, signal, sys, time
+config, _, work_dir, *options = sys.argv[1:]
+assert options == ["--resume"]
+text = pathlib.Path(config).read_text()
+with open("started.txt", "a") as file:
+    print(pathlib.Path(config).parent, os.environ["OMP_NUM_THREADS"], file=file)
+if "broken" in text:
+    sys.exit("what went wrong")
+deadly = pathlib.Path("deadly")
+if deadly.exists() and deadly.read_text() in config:
+    deadly.unlink()
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(300)
+pathlib.Path(work_dir).mkdir(exist_ok=True)
+pathlib.Path(work_dir, "last_checkpoint").write_text("epoch_2.pth")
+"""
+TEST = """
+import json, pathlib, sys
+config, checkpoint, _, work_dir = sys.argv[1:]
+assert checkpoint == "epoch_2.pth"
+folder = pathlib.Path(work_dir, "20250101_000000")
+folder.mkdir(parents=True)
+metrics = {"coco/bbox_mAP": 0.25 + ("gain = 1" in pathlib.Path(config).read_text())}
+(folder / "20250101_000000.json").write_text(json.dumps(metrics))
+"""
+SETTINGS = """
+settings = dict(baseline=dict(), bad=dict(what="broken"), good=dict(gain=1))
+"""
+
+
+@pytest.fixture
+def main(tmp_path, monkeypatch):
+    """The command line, in this process, with tools that take no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(ablation, "TOOLS", tmp_path / "tools")
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/train.py").write_text(TRAIN)
+    (tmp_path / "tools/test.py").write_text(TEST)
+    (tmp_path / "base.py").write_text("gain = 0")
+    (tmp_path / "grid.py").write_text(GRID + SETTINGS)
+
+    def main(*arguments) -> int | str:
+        """The exit status, or the message in its place."""
+        command = ["ablation.py", "grid.py", "--out", "out", *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as error:
+            ablation.main()
+        return error.value.code
+
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield main
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def started(tmp_path) -> list[str]:
+    """The runs that were trained, in order, and the threads that they got."""
+    path = tmp_path / "started.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    return [line.removeprefix("out/") for line in lines]
+
+
+def test_a_failing_run_is_reported_and_the_others_finish(main, tmp_path, capsys):
+    cores = len(os.sched_getaffinity(0))
+    assert main() == 1
+    text = capsys.readouterr().out
+    assert started(tmp_path) == [  # seed by seed
+        f"{setting}/seed{seed} {cores}"
+        for seed in (0, 1)
+        for setting in ("baseline", "bad", "good")
+    ]
+    assert "6 runs, 0 of them finished before" in text
+    assert "bad/seed0 failed: train.py ended with 1:\nwhat went wrong\n" in text
+    assert "baseline/seed1 done: AP 25.00" in text
+    assert "5 of 6 runs, about 0:0" in text
+    assert "2 failed: bad/seed0, bad/seed1" in text
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    finished = [(run["setting"], run["seed"]) for run in results["runs"]]
+    assert finished == [("baseline", 0), ("baseline", 1), ("good", 0), ("good", 1)]
+    assert results["environments"][0]["threads"] == cores
+    assert "| good | **+100.00 " in (tmp_path / "out/table.md").read_text()
+
+    # Again: what failed is tried again, what is finished is not
+    assert main("--seeds", "1") == 1
+    assert started(tmp_path) == [f"bad/seed1 {cores}"]
+    assert "3 runs, 2 of them finished before" in capsys.readouterr().out
+
+
+def test_choices(main, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    chosen = ("--settings", "good", "baseline", "good", "--seeds", "5")
+    assert main(*chosen, "--jobs", "3") == 0
+    assert sorted(started(tmp_path)) == ["baseline/seed5 7", "good/seed5 7"]
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert main("--settings", "good", "--jobs", "64") == 0
+    assert sorted(started(tmp_path)) == ["good/seed0 1", "good/seed1 1"]
+    # The report has what an earlier command left
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert results["seeds"] == [0, 1, 5]
+
+
+def test_report_only(main, tmp_path):
+    assert "no run of grid.py is finished in out" in main("--report-only")
+    assert main("--settings", "good", "--seeds", "0") == 0
+    (tmp_path / "out/table.md").unlink()
+    started(tmp_path)
+    sys.argv.append("--report-only")
+    ablation.main()
+    assert (tmp_path / "out/table.md").exists()
+    assert not started(tmp_path)
+
+
+def test_another_config_in_the_folder_of_a_run_is_refused(main, tmp_path):
+    assert main("--settings", "good") == 0
+    (tmp_path / "out/good/seed1/train/config.py").write_text(
+        "gain = 2\nrandomness = dict(seed=1)"  # what the runner would have kept
+    )
+    started(tmp_path)
+    message = main("--settings", "baseline", "good")
+    assert message.startswith("error: run good/seed1 was started with gain=2")
+    assert "delete out/good/seed1 to train it anew" in message
+    assert not started(tmp_path)  # not even the runs before it
+
+
+def test_unknown_setting(main):
+    message = main("--settings", "godo")
+    assert "no setting 'godo'; it has baseline, bad, good" in message
+
+
+def test_a_folder_in_use_is_refused(main, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "out is in use" in main()
+    assert not started(tmp_path)
+
+
+def test_a_stopped_grid_goes_on(main, tmp_path, capsys):
+    (tmp_path / "deadly").write_text("good/seed0")
+    start = time.time()
+    assert main("--settings", "baseline", "good") == 128 + signal.SIGTERM
+    assert time.time() - start < 200  # it did not wait for what it had started
+    assert "stopped; the same command goes on from here" in capsys.readouterr().out
+    assert len(started(tmp_path)) == 2
+    assert [p.parent.name for p in tmp_path.rglob("metrics.json")] == ["seed0"]
+    assert main("--settings", "baseline", "good") == 0
+    again = [line.split()[0] for line in started(tmp_path)]
+    assert again == ["good/seed0", "baseline/seed1", "good/seed1"]
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert len(results["runs"]) == 4
+
+
+def test_a_killed_training_goes_on(tmp_path, demo_options):
+    cfg = Config.fromfile(BASELINE)
+    cfg.merge_from_dict(demo_options)
+    cfg.dump(tmp_path / "base.py")
+    (tmp_path / "grid.py").write_text(GRID + POWER)
+    out = tmp_path / "out"
+    command = [sys.executable, str(TOOL), str(tmp_path / "grid.py"), "--out", str(out)]
+    command += ["--seeds", "3"]
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 300
+    while not (out / "baseline/seed3/train/last_checkpoint").exists():
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    with (out / ".lock").open() as file:  # nothing that it started is left
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert not list(out.rglob("metrics.json"))
+
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert len(list(out.glob("baseline/seed3/train/*/*.log"))) == 2
+    assert "resumed epoch: " in (out / "baseline/seed3/log.txt").read_text()
+    results = json.loads((out / "results.json").read_text())
+    assert [run["setting"] for run in results["runs"]] == ["baseline", "power"]
+    for run in results["runs"]:
+        assert run["metrics"]["coco/bbox_mAP"] >= 0
+        assert run["train_seconds"] > 0
+        trained = Config.fromfile(out / run["setting"] / "seed3/train/config.py")
+        assert trained.randomness.seed == 3
+        weight = trained.model.bbox_head.loss_cls.area_weight
+        assert (weight is None) == (run["setting"] == "baseline")
+    assert "| power | 1 |" in (out / "table.md").read_text()

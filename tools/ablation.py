@@ -1,0 +1,252 @@
+"""Trains and compares the settings of a grid, each from several seeds.
+
+    python tools/ablation.py configs/_grids_/area_aware_digits.py --out work_dirs/digits
+
+Every run has a folder `<out>/<setting>/seed<k>` with its config, log, checkpoints and,
+in the end, metrics.json. The same command again goes on where it stopped: finished runs
+are skipped, interrupted ones resume. After every run, and with --report-only at any
+time, `<out>` gets results.json, table.md, table.csv and differences.png.
+"""
+
+import argparse
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+
+from mmengine.logging import MMLogger
+
+from mmareaaware.analysis import Grid, Run, environment, write_report
+
+TOOLS = Path(__file__).parent
+TAIL = 20  # lines of the log of a run that failed
+
+
+class RunFailedError(Exception):
+    """Training or test of a run ended with an error."""
+
+
+class Trainer:
+    """Trains and tests runs in processes of their own, which it can stop.
+
+    Args:
+        jobs: How many run at a time; they share the cores.
+        lock_file: An open file that the processes keep open.
+    """
+
+    def __init__(self, jobs: int, lock_file) -> None:
+        threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        self.variables = {"OMP_NUM_THREADS": str(threads)} | os.environ
+        self.jobs = jobs
+        self.lock_file = lock_file
+        self._stopped = False
+        self._processes = set()
+        self._starting = Lock()
+
+    def __call__(self, run: Run) -> dict:
+        """Train and test.
+
+        Returns:
+            The content of ``metrics.json``.
+
+        Raises:
+            RunFailedError: With the end of the log.
+        """
+        say(f"{run.name} starts, log: {run.log}")
+        note = environment() | dict(
+            jobs=self.jobs, threads=int(self.variables["OMP_NUM_THREADS"])
+        )
+        train_dir, test_dir = run.folder / "train", run.folder / "test"
+        self._call(run, "train.py", run.config, "--work-dir", train_dir, "--resume")
+        checkpoint = (train_dir / "last_checkpoint").read_text()
+        self._call(run, "test.py", run.config, checkpoint, "--work-dir", test_dir)
+        return run.finish(note)
+
+    def _call(self, run: Run, tool: str, *arguments) -> None:
+        with run.log.open("a") as log:
+            with self._starting:
+                if self._stopped:
+                    raise RunFailedError("stopped")
+                process = subprocess.Popen(
+                    [sys.executable, TOOLS / tool, *arguments],
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=self.variables,
+                    pass_fds=[self.lock_file.fileno()],
+                )
+                self._processes.add(process)
+            status = process.wait()
+            self._processes.discard(process)
+        if status:
+            tail = run.log.read_text(errors="replace").splitlines()[-TAIL:]
+            raise RunFailedError(f"{tool} ended with {status}:\n" + "\n".join(tail))
+
+    def stop(self) -> None:
+        """End all processes, and start no more."""
+        with self._starting:
+            self._stopped = True
+            for process in list(self._processes):
+                process.terminate()
+
+
+@contextmanager
+def locked(out: Path):
+    """Hold a folder for this process and those it starts, whichever lives longest."""
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(
+                f"{out} is in use: an ablation, or a training that one has started, "
+                "still runs there"
+            ) from None
+        yield file
+
+
+@contextmanager
+def plain_errors():
+    """What is wrong with a grid or its runs, without a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
+    """Write the configs.
+
+    Returns:
+        The runs that are not finished.
+
+    Raises:
+        ValueError: A setting does not fit its base, or the folder of a run has
+            something else in it.
+    """
+    configs = {}
+    for run in runs:
+        if run.setting not in configs:
+            configs[run.setting] = grid.load(run.setting, run.seed)
+        configs[run.setting].randomness.seed = run.seed
+        run.prepare(configs[run.setting])
+    return [run for run in runs if not run.metrics.exists()]
+
+
+def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> int:
+    """Train and test.
+
+    Args:
+        grid: The grid.
+        out: Folder of its runs.
+        runs: Are started in this order.
+        jobs: How many run at a time.
+        lock_file: See :class:`Trainer`.
+
+    Returns:
+        How many failed.
+    """
+    trainer = Trainer(jobs, lock_file)
+    failed = []
+    start = time.monotonic()
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(trainer, run): run for run in runs}
+        try:
+            for number, future in enumerate(as_completed(futures), 1):
+                name = futures[future].name
+                try:
+                    say(f"{name} done: {summary(grid, future.result())}")
+                except RunFailedError as error:
+                    say(f"{name} failed: {error}")
+                    failed.append(name)
+                else:
+                    write_report(grid, out)
+                seconds = (time.monotonic() - start) / max(number, min(jobs, len(runs)))
+                left = timedelta(seconds=round(seconds * (len(runs) - number)))
+                say(f"{number} of {len(runs)} runs, about {left} left")
+        finally:  # Ctrl-C, SIGTERM, or an error of ours
+            trainer.stop()
+            pool.shutdown(cancel_futures=True)
+    if failed:
+        print(f"{len(failed)} failed: {', '.join(failed)}")
+    return len(failed)
+
+
+def summary(grid: Grid, content: dict) -> str:
+    """Main metric and time of a run."""
+    metric = grid.metrics[0]
+    value = content["metrics"].get(metric.key)
+    shown = "none" if value is None else f"{metric.scale * value:.2f}"
+    return f"{metric.name} {shown}, {timedelta(seconds=content['train_seconds'])}"
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def stop(number: int, frame) -> None:
+    """Handle a signal that ends this process."""
+    say("stopped; the same command goes on from here")
+    sys.exit(128 + number)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("grid", help="file in configs/_grids_, or one like them")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the grid's")
+    parser.add_argument("--settings", nargs="+", help="only these of the grid")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="runs at a time, each with its share of the cores (or OMP_NUM_THREADS)",
+    )
+    parser.add_argument(
+        "--report-only", action="store_true", help="train nothing; tables and plot"
+    )
+    args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {args.jobs}")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_current_instance().setLevel("WARNING")  # else a line for each config
+    with plain_errors():
+        grid = Grid(args.grid)
+        settings = args.settings or list(grid.settings)
+        grid.check_names(settings)
+        if args.report_only:
+            write_report(grid, args.out)
+            return
+    # Seed by seed: when it is cut short, what there is can be compared
+    runs = [
+        Run(grid, setting, seed, args.out)
+        for seed in dict.fromkeys(args.seeds or grid.seeds)
+        for setting in dict.fromkeys(settings)
+    ]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with locked(args.out) as lock_file:
+        with plain_errors():
+            todo = prepare(grid, runs)
+        print(f"{len(runs)} runs, {len(runs) - len(todo)} of them finished before")
+        failures = train_all(grid, args.out, todo, args.jobs, lock_file)
+    if failures < len(runs):
+        write_report(grid, args.out)
+        print(f"tables and plot: {args.out}/table.md")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
