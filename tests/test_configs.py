@@ -55,7 +55,7 @@ ADAMW = (
 def _dump_without_yapf(monkeypatch):
     """It takes seconds to make a dumped config pretty."""
     monkeypatch.setattr(
-        "mmengine.config.config.FormatCode", lambda text, **_: (text, True)
+        "mmengine.config.config.FormatCode", lambda text, **_: (f"{text}\n", True)
     )
 
 
