@@ -83,5 +83,5 @@ def match(
 
 
 def _to_numpy(value) -> np.ndarray:
-    value = getattr(value, "tensor", value)  # boxes may be mmdet's HorizontalBoxes
+    """Of a tensor, or of mmdet's box types, which have the same methods."""
     return value.detach().cpu().numpy()
