@@ -75,6 +75,7 @@ def test_it_registers_everything_from_any_working_directory(wheel, tmp_path):
         "HOOKS LossParamSchedulerHook",
         "HOOKS ClassCountsHook",
         "METRICS BackgroundFPMetric",
+        "METRICS SizeBinnedCocoMetric",
         "DATASETS DigitsDataset",
     ):
         assert line in text.splitlines()

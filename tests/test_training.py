@@ -36,7 +36,7 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
             "test_dataloader.dataset.data_root": str(data),
             "val_evaluator.0.ann_file": f"{data}/annotations/val.json",
             "test_evaluator.0.ann_file": f"{data}/annotations/val.json",
-            "test_evaluator.1.score_thr": 0.02,
+            "test_evaluator.1.score_thrs": [0.02],
             "model.backbone.widen_factor": 0.125,
             "model.neck.widen_factor": 0.125,
             "model.bbox_head.head_module.widen_factor": 0.125,
@@ -67,6 +67,6 @@ def test_the_penalty_quietens_the_background(root, noisy_data, tmp_path):
     last = slice(-40, None)
     assert penalty[last].mean() < 0.9 * penalty.max()  # it falls
     assert penalty[last].mean() < 0.8 * penalty_of_loud[last].mean()
-    key = "background/fp_per_empty_image"
+    key = "background/fp_per_empty_image_score0.02"
     assert loud[key] > 1
     assert quiet[key] < 0.6 * loud[key]

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 from pathlib import Path
 
 import matplotlib
@@ -17,7 +18,6 @@ import matplotlib.pyplot as plt
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +25,24 @@ from mmareaaware.visualization import COLOURS, draw_box, show_image
 
 SCORE_THR = 0.3
 NUM_PICTURES = 6
+NAMES = {
+    "coco/bbox_mAP": "AP",
+    "coco/bbox_mAP_50": "AP50",
+    "coco/bbox_mAP_75": "AP75",
+    "coco/bbox_mAP_s": "AP small (< 32² px)",
+    "coco/bbox_mAP_m": "AP medium",
+    "coco/bbox_mAP_l": "AP large (≥ 96² px)",
+    "coco/bbox_AR": "AR (100 detections)",
+    "coco/bbox_AR_s": "AR small",
+    "coco/bbox_AR_m": "AR medium",
+    "coco/bbox_AR_l": "AR large",
+    "background/fp_per_image_score0.25": "false positives per image (score ≥ 0.25)",
+    "background/bg_fp_per_image_score0.25": "… on background (score ≥ 0.25)",
+    "background/fp_per_empty_image_score0.25": "… without objects (score ≥ 0.25)",
+    "background/fp_per_image_recall0.5": "false positives per image (at recall 0.5)",
+    "background/bg_fp_per_image_recall0.5": "… on background (at recall 0.5)",
+    "background/fp_per_empty_image_recall0.5": "… without objects (at recall 0.5)",
+}
 
 
 def evaluate(work_dir: Path) -> tuple[dict[str, float], COCO, COCO]:
@@ -50,31 +68,7 @@ def evaluate(work_dir: Path) -> tuple[dict[str, float], COCO, COCO]:
         if not results:
             raise SystemExit("no prediction on any image: train for longer")
         predictions = truth.loadRes(results)
-        coco_eval = COCOeval(truth, predictions, "bbox")
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-        coco_eval.summarize()
-    ap, ap50, ap75, ap_s, ap_m, ap_l, _, _, ar, ar_s, ar_m, ar_l = coco_eval.stats
-    table = {
-        "AP": ap,
-        "AP50": ap50,
-        "AP75": ap75,
-        "AP small (< 32² px)": ap_s,
-        "AP medium": ap_m,
-        "AP large (≥ 96² px)": ap_l,
-        "AR (100 detections)": ar,
-        "AR small": ar_s,
-        "AR medium": ar_m,
-        "AR large": ar_l,
-    }
-    thr = f"score ≥ {cfg.test_evaluator[1].get('score_thr', 0.25)}"
-    names = {
-        "fp_per_image": f"false positives per image ({thr})",
-        "bg_fp_per_image": "… of these on background",
-        "fp_per_empty_image": "false positives per image without objects",
-    }
-    table |= {name: metrics[f"background/{key}"] for key, name in names.items()}
-    return table, truth, predictions
+    return {name: metrics[key] for key, name in NAMES.items()}, truth, predictions
 
 
 def draw(work_dir: Path, truth: COCO, predictions: COCO, image_dir: Path) -> Path:
@@ -150,8 +144,8 @@ def main() -> None:
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in metrics.items():
-        # -1 and nan: there is nothing of that kind in the data
-        table.add_row(name, f"{value:.3f}" if value >= 0 else "none in the data")
+        # nan: no such object in the data, or a recall that is not reached
+        table.add_row(name, "undefined" if math.isnan(value) else f"{value:.3f}")
     Console().print(table)
     (config,) = work_dir.glob("*.py")
     data = Config.fromfile(config).test_dataloader.dataset

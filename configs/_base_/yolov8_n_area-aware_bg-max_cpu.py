@@ -22,7 +22,7 @@ train_dataloader = dict(
 val_dataloader = dict(**dataloader)
 test_dataloader = val_dataloader
 val_evaluator = [
-    dict(type="mmdet.CocoMetric", metric="bbox", proposal_nums=(100, 1, 10)),
+    dict(type="SizeBinnedCocoMetric"),
     dict(type="BackgroundFPMetric"),
 ]
 test_evaluator = val_evaluator

@@ -50,19 +50,21 @@ class SizeBinnedCocoMetric(CocoMetric):
 
     The numbers are those of pycocotools: its evaluation runs once, with the bins as its
     ``areaRng``. With `faster-coco-eval <https://github.com/MiXaiLL76/faster_coco_eval>`_
-    (``pip install mmareaaware[eval]``) they are the same, and sooner there.
+    (``pip install faster-coco-eval``) they are the same, and sooner there.
 
     Args:
         ann_file: Annotations in COCO format; ``None`` takes those of the data samples.
         size_bins: ``'coco'``: small, medium and large with edges at 32 and 96 px.
             ``'aitod'``: very tiny, tiny, small, medium and large with edges at 8, 16,
-            32 and 64 px (`AI-TOD <https://arxiv.org/abs/2103.04227>`_, where nothing is
-            large and medium has no upper end). Or the edges, increasing sides of a
-            square: ``(12, 40)`` makes the bins ``0-12``, ``12-40`` and ``40-inf``.
+            32 and 64 px (in `AI-TOD <https://github.com/jwwangchn/cocoapi-aitod>`_'s
+            own evaluation nothing is large, medium has no upper end, and ``max_dets``
+            is 1500). Or the edges, increasing sides of a square: ``(12, 40)`` makes the
+            bins ``0-12``, ``12-40`` and ``40-inf``.
         relative: The edges are parts of the root of the area of the image, such as
             ``(0.02, 0.1)``, in place of pixels.
         max_dets: Detections that count for each image and class, those of the highest
-            scores. It replaces ``proposal_nums``, which is not used.
+            scores. It replaces ``proposal_nums``, which is not used. (``CocoMetric``
+            with its default takes 100 for ``bbox_mAP``, and 1000 for all the others.)
         evaluator: ``'faster_coco_eval'`` or ``'pycocotools'``; by default the first, if
             it is installed.
         **kwargs: Of ``CocoMetric``: ``classwise``, ``outfile_prefix``, ``prefix``, …

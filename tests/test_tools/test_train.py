@@ -22,6 +22,12 @@ LOGGED = {
     "area_weight_mean",
     "num_pos",
 }
+EVALUATED = {
+    "coco/bbox_mAP_50",
+    "coco/bbox_recall_50_s",
+    "background/fp_per_image_score0.25",
+    "background/bg_fp_per_image_recall0.5",
+}
 # The penalty from the first epoch on, so that everything is in the logs.
 PENALTY_AT_ONCE = {"custom_hooks.2.burn_in": 0, "custom_hooks.2.schedule": "constant"}
 
@@ -55,7 +61,12 @@ def train_scalars(work_dir) -> list[list[dict]]:
 
 
 def test_train_and_test(root, tmp_path, demo_options):
-    options = {**demo_options, **PENALTY_AT_ONCE, "train_cfg.val_interval": 1}
+    options = {
+        **demo_options,
+        **PENALTY_AT_ONCE,
+        "train_cfg.val_interval": 1,
+        "default_hooks.checkpoint.save_best": "coco/bbox_mAP",
+    }
     # From any working directory
     text = run(
         command(root, "train.py", root / CONFIG, "--work-dir", tmp_path, **options),
@@ -69,8 +80,10 @@ def test_train_and_test(root, tmp_path, demo_options):
         assert f"{name}: " in console
         assert all(name in line for line in scalars)
         assert name in accumulator.Tags()["scalars"]
-    assert "coco/bbox_mAP_50: " in text
-    assert "background/fp_per_image: " in text
+    for name in EVALUATED:
+        assert f"{name}: " in text
+        assert name in accumulator.Tags()["scalars"]
+    assert list(tmp_path.glob("best_coco_bbox_mAP_epoch_*.pth"))
 
     text = run(
         command(
@@ -85,7 +98,7 @@ def test_train_and_test(root, tmp_path, demo_options):
             **demo_options,
         )
     )
-    assert "background/fp_per_empty_image: " in text
+    assert "background/fp_per_empty_image_score0.25: " in text
     assert (tmp_path / "result.bbox.json").exists()
 
     text = run([sys.executable, str(root / "tools/demo_report.py"), str(tmp_path)])
