@@ -21,6 +21,8 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
+from mmareaaware.visualization import COLOURS, draw_box, show_image
+
 SCORE_THR = 0.3
 NUM_PICTURES = 6
 NAMES = {
@@ -84,7 +86,7 @@ def draw(work_dir: Path, truth: COCO, predictions: COCO, image_dir: Path) -> Pat
     figure = plt.figure(figsize=(15, 14), layout="constrained")
     pictures, curves = figure.subfigures(2, 1, height_ratios=(2, 1))
     pictures.suptitle(
-        f"predictions (red, score ≥ {SCORE_THR}) and ground truth (green, dashed)"
+        f"predictions (orange, score ≥ {SCORE_THR}) and ground truth (blue, dashed)"
     )
     crowded = sorted(truth.getImgIds(), key=lambda i: -len(truth.getAnnIds(i)))
     for axis, image_id in zip(
@@ -93,14 +95,14 @@ def draw(work_dir: Path, truth: COCO, predictions: COCO, image_dir: Path) -> Pat
         strict=False,
     ):
         image = cv2.imread(str(image_dir / truth.imgs[image_id]["file_name"]))
-        axis.imshow(image[..., ::-1])
-        axis.set_axis_off()
+        show_image(axis, image[..., ::-1])
         for box in truth.imgToAnns[image_id]:
-            add_box(axis, box, "lime", linestyle="--")
+            draw_box(axis, corners(box), COLOURS["sky_blue"], linestyle="--")
         for box in predictions.imgToAnns[image_id]:
             if box["score"] >= SCORE_THR:
                 name = truth.cats[box["category_id"]]["name"]
-                add_box(axis, box, "red", label=f"{name} {box['score']:.2f}")
+                label = f"{name} {box['score']:.2f}"
+                draw_box(axis, corners(box), COLOURS["orange"], label)
 
     path = max(work_dir.glob("*/vis_data/scalars.json"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -125,19 +127,10 @@ def draw(work_dir: Path, truth: COCO, predictions: COCO, image_dir: Path) -> Pat
     return out
 
 
-def add_box(axis, box: dict, colour: str, label: str = "", **style) -> None:
-    """Draw one COCO box, with a label if there is one."""
-    x, y, w, h = box["bbox"]
-    axis.add_patch(
-        plt.Rectangle(
-            (x, y), w, h, fill=False, edgecolor=colour, linewidth=1.2, **style
-        )
-    )
-    if label:
-        background = dict(facecolor=colour, edgecolor="none", pad=0.8)
-        axis.text(
-            x, y - 3, label, color="white", fontsize=7, clip_on=True, bbox=background
-        )
+def corners(annotation: dict) -> tuple[float, ...]:
+    """x1, y1, x2, y2 of a COCO box."""
+    x, y, w, h = annotation["bbox"]
+    return x, y, x + w, y + h
 
 
 def main() -> None:

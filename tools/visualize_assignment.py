@@ -16,7 +16,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.patches import Rectangle
 from mmengine.config import Config, DictAction
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint, set_random_seed
@@ -27,6 +26,7 @@ from torch import Tensor
 
 import mmareaaware  # noqa: F401 (registers)
 from mmareaaware.models import AreaAwareYOLOv8Head, weigh_priors
+from mmareaaware.visualization import draw_box, show_image
 
 
 class Matched:
@@ -91,24 +91,18 @@ def draw(matched: Matched, image: np.ndarray, path: Path) -> None:
     for axis in axes.flat[number:]:
         axis.set_axis_off()
     for axis, stride in zip(axes.flat, matched.strides, strict=False):
-        axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
-        for colour, (x1, y1, x2, y2) in zip(
-            colours, matched.boxes.tolist(), strict=True
-        ):
-            axis.add_patch(
-                Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=colour, lw=1)
-            )
+        show_image(axis, grey, cmap="gray", vmin=0, vmax=255)
+        for colour, box in zip(colours, matched.boxes.tolist(), strict=True):
+            draw_box(axis, box, colour, linewidth=1.4)
         here = matched.stride == stride
-        points = matched.points[here] - 0.5  # pixel centres are whole numbers here
         axis.scatter(
-            *points.T,
+            *matched.points[here].T,
             s=6 + 60 * matched.targets[here],
             color=colours[matched.box[here]],
             edgecolors="black",
             linewidths=0.4,
         )
         axis.set_title(f"stride {stride}: {int(here.sum())} positive priors")
-        axis.set(xticks=[], yticks=[])
     lonely = len(matched.boxes) - len(matched.box.unique())
     figure.suptitle(
         f"{len(matched.boxes)} boxes, {lonely} without a prior; "

@@ -3,15 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mmdet.evaluation.functional import bbox_overlaps
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from terminaltables import AsciiTable
 
-# The kinds of false positives, by number; the number after them is a true positive.
-KINDS = ("bg", "dup", "loc", "cls", "both")
-BG, DUP, LOC, CLS, BOTH, TRUE_POSITIVE = range(6)
+from .matching import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
+
 NAN = float("nan")
 
 
@@ -99,49 +97,11 @@ class BackgroundFPMetric(BaseMetric):
             ValueError: There is no ground truth in the data samples.
         """
         for sample in data_samples:
-            if "bboxes" not in sample["gt_instances"]:
-                raise ValueError(
-                    "BackgroundFPMetric found no ground truth: the test "
-                    "pipeline needs dict(type='LoadAnnotations', with_bbox=True)"
-                )
-            gt = {k: _to_numpy(v) for k, v in sample["gt_instances"].items()}
-            pred = {k: _to_numpy(v) for k, v in sample["pred_instances"].items()}
-            ignored = _to_numpy(sample["ignored_instances"]["bboxes"])
-            scores, kinds = self._match(pred, gt, ignored)
-            self.results.append((scores, kinds, len(gt["bboxes"])))
-
-    def _match(
-        self, pred: dict, gt: dict, ignored: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and kinds of the detections that count, highest score first.
-
-        A match depends on higher scores only, so this holds at any score threshold.
-        """
-        order = np.argsort(-pred["scores"], kind="stable")
-        scores, boxes = pred["scores"][order], pred["bboxes"][order]
-        same = pred["labels"][order][:, None] == gt["labels"]  # (P, G)
-        overlaps = bbox_overlaps(boxes, gt["bboxes"])  # (P, G)
-        own = np.where(same, overlaps, 0).max(axis=1, initial=0)  # (P,)
-        other = np.where(same, 0, overlaps).max(axis=1, initial=0)  # (P,)
-        kinds = np.select(
-            [
-                (own >= self.bg_iou_thr) & (own < self.iou_thr),
-                other >= self.iou_thr,
-                own >= self.iou_thr,
-                np.maximum(own, other) < self.bg_iou_thr,
-            ],
-            [LOC, CLS, DUP, BG],
-            BOTH,
-        )
-        free = np.where(same & (overlaps >= self.iou_thr), overlaps, 0)
-        for row in np.flatnonzero(free.any(axis=1)):
-            box = free[row].argmax()
-            if free[row, box]:
-                kinds[row] = TRUE_POSITIVE
-                free[:, box] = 0
-        inside = bbox_overlaps(boxes, ignored, mode="iof") > 0.5  # (P, I)
-        counts = (kinds == TRUE_POSITIVE) | ~inside.any(axis=1)
-        return scores[counts], kinds[counts]
+            pred, gt, ignored = read_sample(sample)
+            kinds, _ = match(pred, gt, ignored, self.iou_thr, self.bg_iou_thr)
+            counts = kinds != IGNORED
+            result = (pred["scores"][counts], kinds[counts], len(gt["bboxes"]))
+            self.results.append(result)
 
     def compute_metrics(
         self, results: list[tuple[np.ndarray, np.ndarray, int]]
@@ -232,8 +192,3 @@ def _suffixed(points: dict[str, dict[str, float]], *keys: str) -> dict[str, floa
 
 def _ratio(part: int, whole: int) -> float:
     return float(part / whole) if whole else NAN
-
-
-def _to_numpy(value) -> np.ndarray:
-    value = getattr(value, "tensor", value)  # boxes may be mmdet's HorizontalBoxes
-    return value.detach().cpu().numpy()
