@@ -150,7 +150,16 @@ def work_dirs(tmp_path):
     write_log(
         stock,
         "20260101_000000",
-        training(10, 1, lr=0.2, loss_rpn_cls=0.1, loss_rpn_bbox=0.2, loss=5.0, acc=9.0),
+        training(
+            10,
+            1,
+            lr=0.2,
+            loss_rpn_cls=0.1,
+            loss_rpn_bbox=0.2,
+            loss=5.0,
+            acc=9.0,
+            **{"detections_0.3": 1.5},
+        ),
         validation(1, **{"coco/bbox_mAP": 0.2}),
     )
     return ours, stock
@@ -180,6 +189,7 @@ def test_panels_of_two_runs(work_dirs):
         "loss_rpn_bbox",
         "bg_penalty_mean",
         "acc",
+        "detections_0.3",
         "lambda_bg",
         "lr",
         "coco/bbox_mAP",

@@ -4,8 +4,9 @@
 
 Reads the JSON logs of any MMEngine run (`WORK_DIR/<timestamp>/vis_data/scalars.json`).
 There is a panel for each loss, the penalty before λ_bg, the accuracy of two-stage
-detectors, λ_bg and the learning rate; and from the validations for each AP, and for
-the background false positives at a recall. What no run has is left out.
+detectors, what DetectionMonitorHook logs, λ_bg and the learning rate; and from the
+validations for each AP, and for the background false positives at a recall. What no run
+has is left out.
 
 Everything is drawn over iterations. The log gives a validation an epoch for its step,
 in iteration-based runs always 0, so it is drawn at the last logged iteration before it.
@@ -29,7 +30,13 @@ from matplotlib.lines import Line2D
 from mmareaaware.visualization import COLOURS
 
 # Names of the scalars that have a panel, in the order of the panels.
-NOISY = (r"loss", r"(^|/)bg_penalty_mean$", r"(^|[./])acc$")
+NOISY = (
+    r"loss",
+    r"(^|/)bg_penalty_mean$",
+    r"(^|[./])acc$",
+    r"(^|/)detections_",
+    r"(^|/)[fb]g_score$",
+)
 SCHEDULES = (r"(^|/)lambda_bg$", r"(^|/)lr$")
 VALIDATION = (r"(^|[/_])m?AP\d*(_|$)", r"bg_fp_per_image_recall")
 NUM_COLUMNS = 4
