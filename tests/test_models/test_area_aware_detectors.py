@@ -4,9 +4,10 @@ from functools import cache
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 
 from mmareaaware.models import AreaMismatchWeight
+from tests.conftest import ROOT
 from tests.detectors import (
     NUM_CLASSES,
     STOCK,
@@ -461,3 +462,19 @@ def test_two_processes_give_the_gradients_of_one(kind, free_port):
     for grad, expected in zip(grads, _dense_gradients(0, 1, kind), strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-4 * scale + 1e-12
+
+
+@pytest.mark.parametrize("variant", ["pos-weighted_ohem", "pos-weighted_rpn-focal"])
+def test_next_steps_of_the_recipe_train(variant):
+    """Losses and samplers of the variants, in a size-aware detector."""
+    path = f"configs/faster_rcnn/faster-rcnn_r50_fpn_{variant}_1x_coco.py"
+    recipe = Config.fromfile(ROOT / path).model
+    model = detector_config("faster", **STRONG)
+    model.rpn_head.loss_cls = recipe.rpn_head.loss_cls
+    model.roi_head.bbox_head.loss_cls = recipe.roi_head.bbox_head.loss_cls
+    model.train_cfg = recipe.train_cfg
+    for boxes_per_image in ((7, 4), (0, 0)):
+        batch = detector_batch(boxes_per_image)
+        losses, grads = training_step(build_detector(model), batch)
+        assert all(flat(value).isfinite().all() for value in losses.values())
+        assert all(grad.isfinite().all() for grad in grads.values())
