@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
-from mmareaaware.analysis import Grid
+from mmareaaware.ablation import Grid
 from mmareaaware.models import AreaWeighted, PosWeightedCrossEntropyLoss
 from tests.conftest import ROOT
 

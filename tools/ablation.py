@@ -23,7 +23,7 @@ from threading import Lock
 
 from mmengine.logging import MMLogger
 
-from mmareaaware.analysis import Grid, Run, environment, write_report
+from mmareaaware.ablation import Grid, Run, environment, write_report
 
 TOOLS = Path(__file__).parent
 TAIL = 20  # lines of the log of a run that failed

@@ -16,15 +16,19 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.config import DictAction
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint, set_random_seed
-from mmengine.utils import import_modules_from_strings
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.analysis import (
+    TrainingSetError,
+    boxes_and_labels,
+    build_training_set,
+    open_config,
+)
 from mmareaaware.models import AreaAwareYOLOv8Head, weigh_priors
 from mmareaaware.visualization import draw_box, show_image
 
@@ -151,9 +155,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
-    import_modules_from_strings(**cfg.get("custom_imports", dict(imports=[])))
+    cfg = open_config(args.config, args.cfg_options)
     init_default_scope(cfg.get("default_scope", "mmyolo"))
     set_random_seed(args.seed)
     model = MODELS.build(cfg.model)
@@ -170,20 +172,15 @@ def main() -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.eval()
-    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    dataset = build_training_set(cfg)
     if not 0 <= args.index < len(dataset):
         raise SystemExit(
             f"error: --index must be in 0...{len(dataset) - 1}, got {args.index}"
         )
     item = dataset[args.index]
     image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
-    samples = item["data_samples"].gt_instances
-    boxes = (
-        samples.bboxes.tensor if hasattr(samples.bboxes, "tensor") else samples.bboxes
-    )
-    rows = torch.cat(
-        [torch.zeros(len(boxes), 1), samples.labels[:, None].float(), boxes], 1
-    )
+    boxes, labels = boxes_and_labels(item)
+    rows = torch.cat([torch.zeros(len(boxes), 1), labels[:, None].float(), boxes], 1)
     data = dict(inputs=item["inputs"][None], data_samples=dict(bboxes_labels=rows))
     matched = Matched(model, data)
     print_table(matched, list(dataset.metainfo.get("classes", [])))
@@ -192,4 +189,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except TrainingSetError as error:
+        raise SystemExit(f"error: {error}") from None

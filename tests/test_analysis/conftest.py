@@ -1,37 +1,20 @@
 import pytest
-
-BASE = """
-custom_hooks = [dict(type="EMAHook")]
-model = dict(head=dict(weight=None, gain=0.5), test_cfg=dict(score_thr=0.1))
-randomness = dict(seed=0, deterministic=True)
-test_evaluator = dict(type="A")
-"""
-GRID = """
-base = "../base.py"
-seeds = [0, 1]
-baseline = "baseline"
-metrics = [
-    dict(key="coco/bbox_mAP", name="AP", scale=100),
-    dict(key="background/fp", name="FP", better="lower"),
-]
-settings = dict(
-    baseline=dict(),
-    power=dict(
-        model=dict(head=dict(weight=dict(_delete_=True, type="P"))),
-        extra_hooks=[dict(type="B", x=1)],
-    ),
-    other=dict(base="../other.py"),
-)
-"""
+from mmengine.config import Config
+from mmengine.hub import get_config
 
 
 @pytest.fixture
-def grid_file(tmp_path, monkeypatch):
-    """A grid over tiny base configs, below the working directory."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "base.py").write_text(BASE)
-    (tmp_path / "other.py").write_text('_base_ = "base.py"\nmodel = dict(depth=3)\n')
-    (tmp_path / "grids").mkdir()
-    path = tmp_path / "grids/grid.py"
-    path.write_text(GRID)
-    return path
+def mmdet_config(digits):
+    """Makes a stock recipe of mmdet that reads the demo data."""
+
+    def make(name: str) -> Config:
+        cfg = get_config(f"mmdet::{name}.py")
+        cfg.train_dataloader.dataset.update(
+            data_root=f"{digits}/",
+            ann_file="annotations/train.json",
+            data_prefix=dict(img="train/"),
+            metainfo=dict(classes=tuple("0123456789")),
+        )
+        return cfg
+
+    return make

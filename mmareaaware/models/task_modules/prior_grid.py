@@ -80,6 +80,18 @@ class PriorGrid:
                 )
         return cls(levels, sizes)
 
+    def count(self, boxes: Tensor) -> Tensor:
+        """How many priors of each level lie strictly inside each box.
+
+        Args:
+            boxes: (G, 4), xyxy in px. A box with x2 <= x1 or y2 <= y1 contains none.
+
+        Returns:
+            (G, L), int64.
+        """
+        _, num_columns, _, num_rows = self._rectangles(boxes)
+        return num_columns * num_rows
+
     def inside(self, boxes: Tensor, limit: int) -> Candidates:
         """All pairs of a box and a prior strictly inside it.
 
@@ -92,9 +104,7 @@ class PriorGrid:
         Returns:
             The pairs.
         """
-        left, top, right, bottom = boxes.to(self._columns.dtype).T.contiguous()
-        first_column, num_columns = _between(self._columns, left, right)  # (G, L)
-        first_row, num_rows = _between(self._rows, top, bottom)
+        first_column, num_columns, first_row, num_rows = self._rectangles(boxes)
         counts = num_columns * num_rows  # (G, L)
         per_box = counts.sum(1)
         sizes = torch.stack([per_box.sum(), per_box.clamp(max=limit).sum()])
@@ -112,6 +122,12 @@ class PriorGrid:
         skipped = (self._widths - num_columns).flatten()  # from row to row
         prior = first_prior.flatten()[rectangle] + number + row * skipped[rectangle]
         return Candidates(rectangle // len(self._widths), prior, per_box, num_chosen)
+
+    def _rectangles(self, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """First column and number of columns, first row and number of rows, (G, L)."""
+        left, top, right, bottom = boxes.to(self._columns.dtype).T.contiguous()
+        columns = _between(self._columns, left, right)
+        return *columns, *_between(self._rows, top, bottom)
 
 
 def _pad(lines: Sequence[Tensor]) -> Tensor:

@@ -170,7 +170,7 @@ class SparseTaskAlignedAssigner(nn.Module):
             # A prediction that is not a number shall be chosen, and be seen in the loss
             return metric.nan_to_num(nan=float("inf")), overlap
 
-        pairs = grid.inside(self._enlarge(boxes), self.topk)
+        pairs = grid.inside(self.enlarge(boxes), self.topk)
         row = pairs.prior + images[pairs.box] * num_priors  # (Q,)
         metric, overlap = align(row, pairs.box)
         taken = _best_of_each_box(
@@ -202,8 +202,8 @@ class SparseTaskAlignedAssigner(nn.Module):
         targets = SparseTargets(image, row - image * num_priors, labels[box], score)
         return targets, box
 
-    def _enlarge(self, boxes: Tensor) -> Tensor:
-        """Boxes (G, 4) with sides of at least ``min_side``."""
+    def enlarge(self, boxes: Tensor) -> Tensor:
+        """Boxes (G, 4) with sides of at least ``min_side``: where priors are sought."""
         if not self.min_side:
             return boxes
         low, high = boxes.chunk(2, 1)

@@ -5,7 +5,7 @@ import time
 import pytest
 from mmengine.config import Config
 
-from mmareaaware.analysis import Grid, Run
+from mmareaaware.ablation import Grid, Run
 
 
 @pytest.fixture

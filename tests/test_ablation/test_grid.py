@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmareaaware.analysis import Grid
+from mmareaaware.ablation import Grid
 
 
 def test_a_config_is_its_base_and_the_setting(grid_file, tmp_path):

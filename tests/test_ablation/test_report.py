@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mmareaaware.analysis import Grid, environment, write_report
+from mmareaaware.ablation import Grid, environment, write_report
 
 AP = dict(baseline=(0.25, 0.5), power=(0.26, 0.51), other=(0.2, 0.5))
 FP = dict(baseline=(4.0, 2.0), power=(3.0, 1.0), other=(3.0, None))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmareaaware.analysis import Sample, compare
+from mmareaaware.ablation import Sample, compare
 
 
 def runs(**settings) -> list[dict]:
