@@ -106,6 +106,9 @@ def draw(runs: list[dict], path: Path) -> None:
         xlabel="iteration",
         ylabel=f"detections per training image, score ≥ {SCORE_THR:g}",
     )
+    axis.set_yscale("symlog", linthresh=1)  # 0 has a place, and the start has one too
+    axis.set_ylim(bottom=-0.1)
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
     figure.savefig(path, dpi=110)
