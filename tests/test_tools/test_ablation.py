@@ -47,7 +47,7 @@ deadly = pathlib.Path("deadly")
 if deadly.exists() and deadly.read_text() in config:
     deadly.unlink()
     os.kill(os.getppid(), signal.SIGTERM)
-    time.sleep(20)
+    time.sleep(300)
 pathlib.Path(work_dir).mkdir(exist_ok=True)
 pathlib.Path(work_dir, "last_checkpoint").write_text("epoch_2.pth")
 """
@@ -178,7 +178,7 @@ def test_a_folder_in_use_is_refused(main, tmp_path):
 
 def test_a_folder_is_in_use_as_long_as_a_training_that_was_started(main, tmp_path):
     (tmp_path / "tools/train.py").write_text(
-        "import time\nopen('begun', 'w')\ntime.sleep(20)"
+        "import time\nopen('begun', 'w')\ntime.sleep(300)"
     )
     run = Run(Grid("grid.py"), "good", 0, tmp_path / "out")
     run.folder.mkdir(parents=True)
