@@ -23,7 +23,7 @@ from threading import Lock
 
 from mmengine.logging import MMLogger
 
-from mmareaaware.ablation import Grid, Run, environment, write_report
+from mmareaaware.ablation import Grid, Run, environment, num_cores, write_report
 
 TOOLS = Path(__file__).parent
 TAIL = 20  # lines of the log of a run that failed
@@ -42,7 +42,7 @@ class Trainer:
     """
 
     def __init__(self, jobs: int, lock_file) -> None:
-        threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        threads = max(1, num_cores() // jobs)
         self.variables = {"OMP_NUM_THREADS": str(threads)} | os.environ
         self.jobs = jobs
         self.lock_file = lock_file

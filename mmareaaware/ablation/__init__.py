@@ -1,6 +1,6 @@
 """Comparing settings over seeds: what ``tools/ablation.py`` is made of."""
 
-from .environment import environment
+from .environment import environment, num_cores
 from .grid import Grid, Metric
 from .paired import Cell, Sample, compare
 from .report import write_report
@@ -14,5 +14,6 @@ __all__ = [
     "Sample",
     "compare",
     "environment",
+    "num_cores",
     "write_report",
 ]

@@ -18,13 +18,20 @@ def environment() -> dict[str, str | int]:
     if torch.cuda.is_available():
         result["gpu"] = torch.cuda.get_device_name()
     result["cpu"] = _cpu()
-    result["cores"] = len(os.sched_getaffinity(0))
+    result["cores"] = num_cores()
     if "DATA_ROOT" in os.environ:
         result["data_root"] = Path(os.environ["DATA_ROOT"]).name
     commit = _commit()
     if commit:
         result["commit"] = commit
     return result
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -191,10 +191,11 @@ def draw(grid: Grid, table: Table, path: Path) -> None:
     settings = [name for name in next(iter(table.values())) if name != grid.baseline]
     columns = min(COLUMNS, len(table))
     rows = -(-len(table) // columns)
+    width = max(8, 1.5 + 3.5 * columns)  # that of the title at least
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.5 + 3.5 * columns, 0.7 + rows * (1.1 + 0.28 * len(settings))),
+        figsize=(width, 0.7 + rows * (1 + 0.28 * len(settings))),
         sharey=True,
         squeeze=False,
         layout="constrained",
@@ -212,8 +213,7 @@ def draw(grid: Grid, table: Table, path: Path) -> None:
         axis.set_yticks(range(len(settings)), settings)
         axis.locator_params(axis="x", nbins=6)
         axis.grid(axis="x", alpha=0.3)
-        axis.margins(y=0.05)
-    axes[0, 0].invert_yaxis()  # shared by all
+    axes[0, 0].set_ylim(len(settings) - 0.5, -0.5)  # shared by all
     figure.suptitle(
         f"difference to {grid.baseline} of the same seed: each seed, mean and 95 % "
         "confidence interval\n(blue: better, red: worse, grey: 0 is inside)",

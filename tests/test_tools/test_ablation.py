@@ -2,15 +2,16 @@
 
 import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mmengine.config import Config
 
+from mmareaaware.analysis import Grid, Run, num_cores
 from tests.conftest import ROOT
 
 TOOL = ROOT / "tools/ablation.py"
@@ -99,7 +100,7 @@ def started(tmp_path) -> list[str]:
 
 
 def test_a_failing_run_is_reported_and_the_others_finish(main, tmp_path, capsys):
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     assert main() == 1
     text = capsys.readouterr().out
     assert started(tmp_path) == [  # seed by seed
@@ -150,10 +151,12 @@ def test_report_only(main, tmp_path):
 
 def test_another_config_in_the_folder_of_a_run_is_refused(main, tmp_path):
     assert main("--settings", "good") == 0
-    (tmp_path / "out/good/seed1/train/config.py").write_text(
-        "gain = 2\nrandomness = dict(seed=1)"  # what the runner would have kept
-    )
+    kept = [tmp_path / f"out/good/seed{seed}/train/config.py" for seed in (0, 1)]
+    for seed, path in enumerate(kept):  # as the runner would have
+        path.write_text(f"gain = 1\nrandomness = dict(seed={seed})")
     started(tmp_path)
+    assert main("--settings", "good") == 0
+    kept[1].write_text("gain = 2\nrandomness = dict(seed=1)")
     message = main("--settings", "baseline", "good")
     assert message.startswith("error: run good/seed1 was started with gain=2")
     assert "delete out/good/seed1 to train it anew" in message
@@ -171,6 +174,28 @@ def test_a_folder_in_use_is_refused(main, tmp_path):
         fcntl.flock(file, fcntl.LOCK_EX)
         assert "out is in use" in main()
     assert not started(tmp_path)
+
+
+def test_a_folder_is_in_use_as_long_as_a_training_that_was_started(main, tmp_path):
+    (tmp_path / "tools/train.py").write_text(
+        "import time\nopen('begun', 'w')\ntime.sleep(300)"
+    )
+    run = Run(Grid("grid.py"), "good", 0, tmp_path / "out")
+    run.folder.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as pool:
+        with ablation.locked(run.out) as lock_file:
+            trainer = ablation.Trainer(1, lock_file)
+            future = pool.submit(trainer, run)
+            while not (tmp_path / "begun").exists():
+                assert not future.done(), future.exception()
+                time.sleep(0.01)
+        # As if the tool had been killed, and not what it had started
+        assert "out is in use" in main()
+        trainer.stop()
+        with pytest.raises(ablation.RunFailedError, match=r"train.py ended with -15"):
+            future.result()
+    with ablation.locked(run.out):
+        pass
 
 
 def test_a_stopped_grid_goes_on(main, tmp_path, capsys):
