@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from mmengine.config import Config
 
-from mmareaaware.analysis import Grid, Run, num_cores
+from mmareaaware.ablation import Grid, Run, num_cores
 from tests.conftest import ROOT
 
 TOOL = ROOT / "tools/ablation.py"
