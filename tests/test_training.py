@@ -41,7 +41,7 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
             "model.neck.widen_factor": 0.125,
             "model.bbox_head.head_module.widen_factor": 0.125,
             "optim_wrapper.optimizer.lr": 4e-3,
-            "train_cfg.max_epochs": 16,
+            "train_cfg.max_epochs": 11,
             "train_cfg.val_interval": 100,
             "custom_hooks.0.gamma": 20,  # an EMA that follows in so short a time
             "custom_hooks.2.schedule": "constant",
