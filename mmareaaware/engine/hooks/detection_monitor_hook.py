@@ -117,20 +117,14 @@ class DetectionMonitorHook(Hook):
         all_reduce(counts)
         detections, sums = counts.split([len(self.score_thrs) + 1, len(probe.sums)])
         values = self._per_image(detections)
-        has_fg = True
+        lowest = values[f"detections_{self.score_thrs[0]:g}"]
         if probe.calls:
-            fg_score, num_fg, bg_score, num_bg = sums.tolist()
-            has_fg = num_fg > 0
-            if has_fg:
-                values["fg_score"] = fg_score / num_fg
-            if num_bg:
-                values["bg_score"] = bg_score / num_bg
-            if hasattr(model, "roi_head"):
-                values["roi_fg_share"] = num_fg / max(num_fg + num_bg, 1)
+            values |= _mean_scores(sums, is_two_stage=hasattr(model, "roi_head"))
         for name, value in values.items():
             runner.message_hub.update_scalar(f"train/{name}", value)
-        if runner.iter >= self.burn_in and has_fg:
-            self._watch(runner, next(iter(values.values())))
+        has_objects = "fg_score" in values or not probe.calls
+        if runner.iter >= self.burn_in and has_objects:
+            self._watch(runner, lowest)
 
     def before_val_epoch(self, runner) -> None:
         """Start counting."""
@@ -180,6 +174,19 @@ class DetectionMonitorHook(Hook):
         if self.stop_on_collapse:
             raise RuntimeError(message)
         print_log(message, runner.logger, logging.WARNING)
+
+
+def _mean_scores(sums: Tensor, is_two_stage: bool) -> dict[str, float]:
+    """From the sums of a probe; what there is nothing of is left out."""
+    fg_score, num_fg, bg_score, num_bg = sums.tolist()
+    values = {}
+    if num_fg:
+        values["fg_score"] = fg_score / num_fg
+    if num_bg:
+        values["bg_score"] = bg_score / num_bg
+    if is_two_stage and num_fg + num_bg:
+        values["roi_fg_share"] = num_fg / (num_fg + num_bg)
+    return values
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
