@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.models.losses import CrossEntropyLoss, FocalLoss
+from mmdet.models.losses import CrossEntropyLoss, FocalLoss, QualityFocalLoss
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -50,6 +50,15 @@ def test_sigmoid_labels(loss):
     p = logits.double().sigmoid()
     heard = probe(loss, logits, labels, weight=torch.tensor([1.0, 1, 0, 1]))
     fg = (p[0, 2] + p[3, 0]) / 2
+    assert heard == pytest.approx([fg.item(), 2, p[1].max().item(), 1])
+
+
+def test_labels_with_a_quality():
+    logits = torch.randn(3, C, generator=torch.Generator().manual_seed(0))
+    labels, quality = torch.tensor([1, C, 0]), torch.tensor([0.5, 0.0, 0.9])
+    p = logits.double().sigmoid()
+    heard = probe(QualityFocalLoss(), logits, (labels, quality))
+    fg = (p[0, 1] + p[2, 0]) / 2
     assert heard == pytest.approx([fg.item(), 2, p[1].max().item(), 1])
 
 
