@@ -1,7 +1,7 @@
 # Every loss of ours against the stock loss, on any data set in COCO format.
 #
 #   DATA_ROOT=path/to/data python tools/ablation.py THIS_FILE --out work_dirs/ablation
-base = "../coco_folder/yolov8_n_baseline_1xb8-crop256-40e_coco-folder.py"
+base = "../coco_folder/yolov8_n_baseline_1xb8-crop256-20e_coco-folder.py"
 seeds = [0, 1, 2]
 baseline = "baseline"
 
@@ -41,8 +41,8 @@ def bg_penalty(mode, lambda_bg, **bbox_head):
             dict(
                 type="LossParamSchedulerHook",
                 max_value=lambda_bg,
-                burn_in=3,
-                warmup=10,
+                burn_in=2,
+                warmup=3,
             )
         ],
     )
@@ -61,10 +61,10 @@ settings = dict(
     mismatch=area_weight("AreaMismatchWeight"),
     pyramid=area_weight("PyramidMembershipWeight"),
     # A mean over all background priors: λ = 1 is mild.
-    bg_max=bg_penalty("max", 30.0),
-    bg_max_100=bg_penalty("max", 100.0),
-    bg_focal=bg_penalty("focal", 30.0),
-    power_bg_max=bg_penalty("max", 30.0, **power["model"]["bbox_head"]),
+    bg_max=bg_penalty("max", 100.0),
+    bg_max_300=bg_penalty("max", 300.0),
+    bg_focal=bg_penalty("focal", 100.0),
+    power_bg_max=bg_penalty("max", 100.0, **power["model"]["bbox_head"]),
     class_balance=dict(
         model=dict(
             bbox_head=dict(
