@@ -82,5 +82,4 @@ def _scores_of_sparse(
 ) -> tuple[Tensor, Tensor]:
     is_bg = torch.ones_like(logits.dense[..., 0], dtype=torch.bool)  # (B, N)
     is_bg[targets.image, targets.prior] = False
-    fg = logits.rows.gather(1, targets.label[:, None])[:, 0]
-    return fg.sigmoid(), logits.dense[is_bg].amax(1).float().sigmoid()
+    return logits.labels.sigmoid(), logits.dense[is_bg].amax(1).float().sigmoid()

@@ -152,7 +152,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         outputs = cls_scores, bbox_preds, bbox_dist_preds
         preds, priors, assigned = self.match(outputs, batch_gt_instances, num_imgs)
         if self._is_sparse:
-            preds = preds._replace(logits=self._condense(preds.logits, assigned))
+            condensed = self._condense(preds.logits, assigned.targets)
+            preds = preds._replace(logits=condensed)
         total = assigned.targets.score if self._is_sparse else assigned.targets
         avg_factor = share_of_total(total.sum(), self.sync_avg_factor)
 
@@ -312,9 +313,14 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             boxes[box],
         )
 
-    def _condense(self, logits: Tensor, assigned: Assignment) -> SparseLogits:
-        maxima = self.loss_bg is not None and self.loss_bg.needs_maxima
-        return SparseLogits.read(logits, assigned.image, assigned.prior, maxima=maxima)
+    def _condense(self, logits: Tensor, targets: SparseTargets) -> SparseLogits:
+        is_ours = isinstance(self.loss_cls, AreaAwareBCELoss)
+        return SparseLogits.read(
+            logits,
+            targets,
+            class_weights=self.loss_cls.class_weights if is_ours else None,
+            maxima=self.loss_bg is not None and self.loss_bg.needs_maxima,
+        )
 
     def _loss_cls(
         self,

@@ -62,23 +62,22 @@ def sparse_soft_bce(
     targets: SparseTargets,
     prior_weights: Tensor | None = None,
     *,
-    class_weights: Tensor | None = None,
     margins: Tensor | None = None,
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
     r"""Sum of :func:`soft_bce` over a batch of which few priors have a target.
 
-    .. math:: \sum_{ic} BCE(z_{ic}, 0) + \sum_{i \in P}
-        (w_i \sum_c BCE(z_{ic}, t_{ic}) - \sum_c BCE(z_{ic}, 0))
+    .. math:: \sum_i w_i \sum_c BCE(z_{ic}, 0) + \sum_{i \in P} w_i \sum_c
+        (BCE(z_{ic}, t_{ic}) - BCE(z_{ic}, 0))
 
-    The first sum needs no targets, the second only P rows.
+    The first sum needs no targets, the second only P priors. Class weights are those
+    that the logits were condensed with.
 
     Args:
         logits: z, of B·N priors.
         targets: Of P priors.
-        prior_weights: Their weights :math:`w_i`, (P,); None for 1.
-        class_weights: See :func:`soft_bce`.
+        prior_weights: Their weights :math:`w_i`, (P,); None for 1. Other priors have 1.
         margins: See :func:`soft_bce`.
         label_smoothing: See :func:`soft_bce`.
         focal_gamma: See :func:`soft_bce`.
@@ -87,83 +86,68 @@ def sparse_soft_bce(
         A scalar.
     """
     if focal_gamma or label_smoothing:
-        positives, everywhere = _by_element(
-            logits,
-            targets,
-            prior_weights,
-            class_weights=class_weights,
-            margins=margins,
-            label_smoothing=label_smoothing,
-            focal_gamma=focal_gamma,
-        )
+        added = _by_element(logits, targets, margins, label_smoothing, focal_gamma)
     else:
-        positives = _by_label(logits, targets, prior_weights, class_weights, margins)
-        everywhere = logits.softplus_sums
-    if class_weights is not None:
-        everywhere = everywhere * class_weights
-    return positives.sum() + everywhere.sum()
+        added = _by_label(logits, targets, margins)
+    if focal_gamma:
+        costs = _bce_without_target(logits.dense, logits.class_weights, focal_gamma)
+    else:
+        costs = logits.costs
+    if prior_weights is not None:
+        added = added * prior_weights
+        weights = torch.ones_like(costs)
+        weights[targets.image, targets.prior] = prior_weights.to(costs.dtype)
+        costs = costs * weights
+    return added.sum() + costs.sum()
 
 
 def _by_label(
-    logits: SparseLogits,
-    targets: SparseTargets,
-    prior_weights: Tensor | None,
-    class_weights: Tensor | None,
-    margins: Tensor | None,
+    logits: SparseLogits, targets: SparseTargets, margins: Tensor | None
 ) -> Tensor:
     """What a target adds to the loss of a prior without one, (P,).
 
-    Only the logit of the label differs, so one pass over the rows is enough.
+    Only the logit of the label makes a difference.
     """
-    label = targets.label
-    logit = logits.rows.gather(1, label.unsqueeze(1)).squeeze(1)  # (P,)
+    label, logit = targets.label, logits.labels
     score = targets.score.to(logit.dtype)
     shifted = logit if margins is None else logit - margins[label] * score
     added = F.softplus(shifted) - F.softplus(logit) - score * shifted
-    if class_weights is not None:
-        added = added * class_weights[label]
-    if prior_weights is None:
-        return added
-    costs = F.softplus(logits.rows)  # (P, C)
-    if class_weights is None:
-        costs = costs.sum(1)
-    else:
-        costs = costs @ class_weights.to(costs.dtype)
-    return prior_weights * added + (prior_weights - 1) * costs
+    return added if logits.class_weights is None else added * logits.class_weights[label]
 
 
 def _by_element(
     logits: SparseLogits,
     targets: SparseTargets,
-    prior_weights: Tensor | None,
-    *,
-    class_weights: Tensor | None,
+    margins: Tensor | None,
+    label_smoothing: float,
     focal_gamma: float,
-    **positives,
-) -> tuple[Tensor, Tensor]:
-    """The same (P,) where targets reach all classes; and the loss without, (C,)."""
-    rows = logits.rows
+) -> Tensor:
+    """The same where a target reaches all classes, (P,)."""
+    rows = logits.dense[targets.image, targets.prior]  # (P, C)
     row_targets = torch.zeros_like(rows).scatter(
         1, targets.label.unsqueeze(1), targets.score.to(rows.dtype).unsqueeze(1)
     )
-    common = dict(class_weights=class_weights, focal_gamma=focal_gamma)
-    with_target = soft_bce(rows, row_targets, **common, **positives).sum(-1)
-    if prior_weights is not None:
-        with_target = with_target * prior_weights
-    without = soft_bce(rows, torch.zeros_like(rows), **common).sum(-1)
-    if focal_gamma:
-        everywhere = _bce_without_target(logits.dense, focal_gamma)
-    else:
-        everywhere = logits.softplus_sums
-    return with_target - without, everywhere
+    with_target = soft_bce(
+        rows,
+        row_targets,
+        class_weights=logits.class_weights,
+        margins=margins,
+        label_smoothing=label_smoothing,
+        focal_gamma=focal_gamma,
+    ).sum(-1)
+    return with_target - _bce_without_target(rows, logits.class_weights, focal_gamma)
 
 
-def _bce_without_target(logits: Tensor, focal_gamma: float) -> Tensor:
-    """BCE of logits (..., C) whose targets are 0, summed for each class, (C,)."""
+def _bce_without_target(
+    logits: Tensor, class_weights: Tensor | None, focal_gamma: float
+) -> Tensor:
+    """BCE of logits (..., C) whose targets are 0, summed over the classes, (...)."""
     loss = F.softplus(logits)
     if focal_gamma:
         loss = loss * logits.sigmoid() ** focal_gamma
-    return loss.sum(tuple(range(loss.dim() - 1)))
+    if class_weights is not None:
+        loss = loss * class_weights
+    return loss.sum(-1)
 
 
 def area_aware_bce_loss(
@@ -227,8 +211,9 @@ def area_aware_bce_loss(
 
     Raises:
         ValueError: There is an area weight and there are no areas, ``avg_factor``
-            comes with a reduction other than ``'mean'``, or sparse targets come with
-            ``weight`` or ``reduction='none'``.
+            comes with a reduction other than ``'mean'``, sparse targets come with
+            ``weight`` or ``reduction='none'``, or condensed logits with other class
+            weights.
 
     Example:
         >>> logits = torch.randn(2, 100, 10, requires_grad=True)
@@ -264,19 +249,20 @@ def area_aware_bce_loss(
             **geometry,
         )
     elements = dict(
-        class_weights=class_weights,
-        margins=margins,
-        label_smoothing=label_smoothing,
-        focal_gamma=focal_gamma,
+        margins=margins, label_smoothing=label_smoothing, focal_gamma=focal_gamma
     )
     if is_sparse:
         if isinstance(logits, Tensor):
-            logits = SparseLogits.read(
-                logits, targets.image, targets.prior, maxima=False
+            logits = SparseLogits.read(logits, targets, class_weights=class_weights)
+        elif logits.class_weights is not class_weights:
+            raise ValueError(
+                "the logits were condensed with other class weights than those of this "
+                "loss: give SparseLogits.read the same class_weights"
             )
         loss = loss_weight * sparse_soft_bce(logits, targets, prior_weights, **elements)
     else:
-        loss = soft_bce(logits, targets, **elements)  # (B, N, C)
+        # (B, N, C)
+        loss = soft_bce(logits, targets, class_weights=class_weights, **elements)
         if weight is not None:
             is_per_prior = weight.dim() < loss.dim()
             loss = loss * (weight.unsqueeze(-1) if is_per_prior else weight)

@@ -80,16 +80,18 @@ def bg_penalty_loss(
         targets = targets.sum(-1)
     bg = targets < TARGET_EPS  # (B, N)
     penalty = bg_penalty(logits, mode, gamma)  # (B, N)
-    total = penalty.masked_fill(~bg, 0).sum()
+    elsewhere = ~bg
+    background = penalty.masked_fill(elsewhere, 0)
+    total = background.sum()
     num_bg = bg.sum().to(total.dtype)
     loss = loss_weight * lambda_bg * total / share_of_total(num_bg, sync)
     if not return_stats:
         return loss
     with torch.no_grad():
-        lowest = penalty.masked_fill(~bg, float("inf")).min()
+        lowest = penalty.masked_fill(elsewhere, float("inf")).min()
         stats = dict(
             bg_penalty_mean=total.detach() / num_bg.clamp(min=1),
-            bg_penalty_max=penalty.masked_fill(~bg, 0).max(),
+            bg_penalty_max=background.max(),
             bg_penalty_min=lowest.masked_fill(num_bg == 0, 0),
         )
     return loss, stats
