@@ -7,3 +7,10 @@ from torch import Tensor
 def at_least_float32(tensor: Tensor) -> Tensor:
     """The tensor itself in float32 or float64, half precision as float32."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def exact_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` in the wider of the two precisions, where autocast would take half."""
+    dtype = torch.promote_types(a.dtype, b.dtype)
+    with torch.autocast(a.device.type, enabled=False):
+        return a.to(dtype) @ b.to(dtype)

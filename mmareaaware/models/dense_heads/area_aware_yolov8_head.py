@@ -19,7 +19,7 @@ from ..losses import (
     SparseTargets,
     share_of_total,
 )
-from ..precision import at_least_float32
+from ..precision import at_least_float32, exact_matmul
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 
 
@@ -60,11 +60,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
 
     Serves YOLOv8 and YOLO11, which differ in the head module only. With stock losses
     and no penalty it gives the losses and gradients of ``YOLOv8Head``, bit for bit, in
-    one process or without ``sync_avg_factor``. (In half precision it computes boxes and
-    losses in float32, which stock does not.)
+    one process or without ``sync_avg_factor``. (In half precision it computes losses in
+    float32, which stock does not.)
 
     With ``SparseTaskAlignedAssigner`` it spells out the positives only, and no tensor
-    of boxes × priors or of dense targets is made; any other assigner works as in stock.
+    of boxes × priors or of dense targets is made; boxes too are computed in float32.
+    Any other assigner works as in stock.
 
     Args:
         *args: As for ``YOLOv8Head``.
@@ -118,7 +119,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             dists = dists.unflatten(1, (4, module.reg_max)).flatten(3)
             with torch.no_grad():  # (B, 4, reg_max, H·W) -> (B, 4, H, W)
                 probabilities = at_least_float32(dists).softmax(2)
-                distances = module.proj.to(probabilities.dtype) @ probabilities
+                distances = exact_matmul(module.proj, probabilities)
             bbox_preds.append(distances.unflatten(2, size))
             bbox_dist_preds.append(dists.permute(0, 3, 1, 2))
         return cls_scores, bbox_preds, bbox_dist_preds
@@ -369,7 +370,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         weight = assigned.score_sums[positives]  # (P,)
         dists = preds.dists[positives]  # (P, 4, reg_max)
         if self._is_sparse:
-            distances = dists.softmax(-1) @ self.head_module.proj.to(dists.dtype)
+            distances = exact_matmul(dists.softmax(-1), self.head_module.proj)
             boxes = self.bbox_coder.decode(centers, distances[None], strides[:, 0])[0]
         else:
             boxes = preds.boxes[positives]

@@ -108,11 +108,11 @@ def _by_label(
 
     Only the logit of the label makes a difference.
     """
-    label, logit = targets.label, logits.labels
+    label, logit, class_weights = targets.label, logits.labels, logits.class_weights
     score = targets.score.to(logit.dtype)
     shifted = logit if margins is None else logit - margins[label] * score
     added = F.softplus(shifted) - F.softplus(logit) - score * shifted
-    return added if logits.class_weights is None else added * logits.class_weights[label]
+    return added if class_weights is None else added * class_weights[label]
 
 
 def _by_element(

@@ -55,11 +55,9 @@ class _Condense(torch.autograd.Function):
         ctx.save_for_backward(logits, class_weights, where, *positives)
         ctx.set_materialize_grads(False)
         costs = F.softplus(logits)
-        if class_weights is None:
-            costs = costs.sum(-1)
-        else:  # a matrix product for each image
-            costs = class_weights.to(costs.dtype) @ costs.transpose(1, 2)
-        return costs, logits[positives], maxima
+        if class_weights is not None:
+            costs.mul_(class_weights)
+        return costs.sum(-1), logits[positives], maxima
 
     @staticmethod
     @once_differentiable

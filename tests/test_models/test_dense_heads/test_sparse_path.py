@@ -95,6 +95,31 @@ def test_sparse_equals_dense_with_the_stock_loss(make_head):
     assert_paths_agree(make_head, batch((25, 3)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_leaves_boxes_and_losses_in_float32(make_head, dtype):
+    head = make_head(
+        train_cfg=dict(assigner=dict(ASSIGNER)),
+        loss_cls=dict(
+            type="AreaAwareBCELoss",
+            class_weight=[0.1, 0.3, 1.0, 1.7, 1.9],
+            margin=[0.1, 0.2, 0.3, 0.4, 0.5],
+        ),
+        loss_bg=dict(type="BgPenaltyLoss"),
+    )
+    samples = batch((40, 25))
+    with torch.autocast("cpu", dtype):
+        _, bbox_preds, dists = outputs = head(features())
+        losses = head.loss_by_feat(*outputs, *samples.values())
+    for distances, of_level in zip(bbox_preds, dists, strict=True):
+        assert of_level.dtype == dtype
+        bins = torch.arange(16, dtype=torch.float64)
+        expected = of_level.double().softmax(-1) @ bins  # (B, H·W, 4)
+        expected = expected.transpose(1, 2).reshape(distances.shape).float()
+        torch.testing.assert_close(distances, expected)
+    for name, value in head.loss_by_feat(*outputs, *samples.values()).items():
+        assert torch.equal(losses[name], value), name
+
+
 def test_prediction_and_training_outputs_are_those_of_stock(make_head):
     head = make_head(train_cfg=dict(assigner=dict(ASSIGNER)))
     stock = make_head("YOLOv8Head")

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
-from mmareaaware.models.losses import SparseLogits, SparseTargets
+from mmareaaware.models.losses import AreaAwareBCELoss, SparseLogits, SparseTargets
+
+NOBODY = torch.zeros(0, dtype=torch.long)
+NOTHING = SparseTargets(NOBODY, NOBODY, NOBODY, torch.zeros(0))
 
 
 def read(logits):
-    nobody = torch.zeros(0, dtype=torch.long)
-    targets = SparseTargets(nobody, nobody, nobody, logits.new_zeros(0))
-    return SparseLogits.read(logits, targets, maxima=True)
+    return SparseLogits.read(logits, NOTHING, maxima=True)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 80])
@@ -35,3 +36,14 @@ def test_maxima_are_those_of_torch(classes, channels_first, dtype):
 def test_maximum_of_nan_is_nan():
     logits = torch.tensor([[[0.0, float("nan"), 1.0]]])
     assert read(logits).maxima.isnan().all()
+
+
+def test_class_weights_must_be_those_of_the_loss():
+    loss = AreaAwareBCELoss(area_weight=None, class_weight=[1.0, 2.0])
+    logits = torch.zeros(1, 3, 2)
+    weights = loss.class_weights
+    condensed = SparseLogits.read(logits, NOTHING, class_weights=weights)
+    expected = 3 * (1 + 2) * torch.tensor(2.0).log()
+    torch.testing.assert_close(loss(condensed, NOTHING), expected)
+    with pytest.raises(ValueError, match="other class weights"):
+        loss(read(logits), NOTHING)
