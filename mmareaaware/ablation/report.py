@@ -35,16 +35,22 @@ def write_report(grid: Grid, out: Path) -> None:
     if not results["runs"]:
         raise FileNotFoundError(f"no run of {grid.path} is finished in {out}")
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    table = {}
-    for metric in grid.metrics:
-        cells = compare(results["runs"], metric.key, grid.baseline, metric.scale)
-        if any(cell.sample.values for cell in cells.values()):
-            table[metric] = cells
+    table = tabulate(grid, results["runs"])
     (out / "table.md").write_text(markdown(grid, results, table))
     with (out / "table.csv").open("w", newline="") as file:
         csv.writer(file).writerows(csv_rows(table))
     if _has_differences(table):
         draw(grid, table, out / "differences.png")
+
+
+def tabulate(grid: Grid, runs: list[dict]) -> Table:
+    """The cells of all metrics that some run has."""
+    table = {}
+    for metric in grid.metrics:
+        cells = compare(runs, metric.key, grid.baseline, metric.scale)
+        if any(cell.sample.values for cell in cells.values()):
+            table[metric] = cells
+    return table
 
 
 def _has_differences(table: Table) -> bool:

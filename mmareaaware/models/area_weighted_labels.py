@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .losses import AreaWeight, AreaWeighted, weigh_priors
+from .losses import AreaWeight, AreaWeighted
 from .losses.area_weighted import DEFAULT_AREA_WEIGHT
 
 
@@ -55,14 +55,8 @@ class AreaWeightedLabels(AreaWeighted):
             (P,), above 0 also where φ is 0: heads count their samples by
             ``label_weights > 0``.
         """
-        weights, self._area_weight_mean = weigh_priors(
-            self.area_weight,
-            label_weights,
-            areas,
-            normalize=self.normalize,
-            strength=self.strength,
-            sync=True,
-            **geometry,
+        weights, self._area_weight_mean = self.weigh(
+            label_weights, areas, sync=True, **geometry
         )
         return (label_weights * weights).clamp(min=torch.finfo(weights.dtype).tiny)
 

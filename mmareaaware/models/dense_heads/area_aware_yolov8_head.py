@@ -71,19 +71,22 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         *args: As for ``YOLOv8Head``.
         loss_bg: Config of the background penalty, ``dict(type='BgPenaltyLoss')``; None
             for none.
+        weigh_boxes: Whether the area weight of ``loss_cls`` weighs the box losses too.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
 
     Raises:
         ValueError: A per-class setting of ``loss_cls`` does not fit the class count,
-            or ``loss_bg`` is another loss.
+            ``loss_bg`` is another loss, or boxes are to be weighed by an area weight
+            that ``loss_cls`` has not.
     """
 
     def __init__(
         self,
         *args,
         loss_bg: dict | None = None,
+        weigh_boxes: bool = False,
         sync_avg_factor: bool = True,
         **kwargs,
     ) -> None:
@@ -96,6 +99,13 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
                 "loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got "
                 f"{loss_bg}"
             )
+        if weigh_boxes and getattr(self.loss_cls, "area_weight", None) is None:
+            raise ValueError(
+                "weigh_boxes=True takes the area weight of loss_cls, which has none: "
+                "give loss_cls=dict(type='AreaAwareBCELoss', area_weight=...), or "
+                "weigh_boxes=False"
+            )
+        self.weigh_boxes = weigh_boxes
         self.sync_avg_factor = sync_avg_factor
         self._priors_key = None
 
@@ -368,6 +378,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         centers = priors.centers[assigned.prior]  # (P, 2)
         target_boxes = assigned.boxes / strides  # (P, 4)
         weight = assigned.score_sums[positives]  # (P,)
+        if self.weigh_boxes:
+            geometry = self.geometry(preds, priors, assigned)
+            weights, _ = self.loss_cls.weigh(
+                weight, sync=self.sync_avg_factor, **geometry
+            )
+            weight = weight * weights
         dists = preds.dists[positives]  # (P, 4, reg_max)
         if self._is_sparse:
             distances = exact_matmul(dists.softmax(-1), self.head_module.proj)

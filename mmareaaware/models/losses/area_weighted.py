@@ -4,18 +4,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from mmengine.registry import TASK_UTILS
+from torch import Tensor
 
-from .area_weights import AreaWeight
+from .area_weights import AreaWeight, weigh_priors
 
 NORMALIZATIONS = ("mean", "none")
 DEFAULT_AREA_WEIGHT = MappingProxyType(dict(type="PowerAreaWeight"))
 
 
 class AreaWeighted:
-    """Holds ``area_weight``, ``normalize`` and ``strength``, and checks them.
-
-    They are what :func:`~mmareaaware.models.losses.weigh_priors` takes.
-    """
+    """Holds ``area_weight``, ``normalize`` and ``strength``, and checks them."""
 
     def set_area_weight(
         self,
@@ -40,6 +38,20 @@ class AreaWeighted:
         self.area_weight = _build(area_weight)
         self.normalize = normalize
         self.strength = strength
+
+    def weigh(
+        self, target_sums: Tensor, areas: Tensor, *, sync: bool, **geometry
+    ) -> tuple[Tensor, Tensor]:
+        """See :func:`~mmareaaware.models.losses.weigh_priors`, with these settings."""
+        return weigh_priors(
+            self.area_weight,
+            target_sums,
+            areas,
+            normalize=self.normalize,
+            strength=self.strength,
+            sync=sync,
+            **geometry,
+        )
 
     @property
     def strength(self) -> float:

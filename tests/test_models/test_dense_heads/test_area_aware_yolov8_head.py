@@ -101,6 +101,48 @@ def test_everything_on_is_finite_and_logged(make_head):
     assert losses["loss_bg"] > 0
 
 
+class Weights:
+    """In place of a box loss: remembers the weights that it is called with."""
+
+    def __call__(self, pred, target, weight, **kwargs):
+        self.seen = weight.detach().double()
+        return pred.sum()
+
+
+def test_boxes_are_weighed_as_classes(make_head):
+    seen = {}
+    for weigh_boxes in (False, True):
+        loss_cls = dict(type="AreaAwareBCELoss", area_weight=inverse_side)
+        head = make_head(loss_cls=loss_cls, weigh_boxes=weigh_boxes)
+        del head.loss_bbox, head.loss_dfl
+        head.loss_bbox, head.loss_dfl = Weights(), Weights()
+        samples = batch((25, 3))
+        outputs = head(features())
+        head.loss_by_feat(*outputs, *samples.values())
+        seen[weigh_boxes] = head.loss_bbox.seen, head.loss_dfl.seen
+    _, _, assigned = head.match(outputs, samples["bboxes_labels"], 2)
+    sides = (assigned.boxes[:, 2:] - assigned.boxes[:, :2]).double().prod(1).sqrt()
+    targets, _ = seen[False]
+    mean = (targets / sides).sum() / targets.sum()
+    expected = targets / sides / mean
+    torch.testing.assert_close(seen[True][0], expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(seen[True][1], seen[True][0].repeat_interleave(4))
+    assert torch.equal(seen[False][1], targets.repeat_interleave(4))
+
+
+def inverse_side(areas, **geometry):
+    return areas.rsqrt()
+
+
+@pytest.mark.parametrize(
+    "loss_cls", [None, dict(type="AreaAwareBCELoss", area_weight=None)]
+)
+def test_boxes_cannot_be_weighed_without_an_area_weight(make_head, loss_cls):
+    settings = {} if loss_cls is None else dict(loss_cls=loss_cls)
+    with pytest.raises(ValueError, match="weigh_boxes=True takes the area weight"):
+        make_head(weigh_boxes=True, **settings)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("boxes", [(40, 0), (0, 0)])
 def test_half_precision_is_finite_and_close(make_head, dtype, boxes):

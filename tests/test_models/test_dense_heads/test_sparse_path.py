@@ -91,6 +91,11 @@ def test_sparse_equals_dense_with_few_and_many_boxes(make_head, boxes, penalty):
     assert_paths_agree(make_head, batch(boxes), loss_cls=loss_cls, loss_bg=penalty)
 
 
+def test_sparse_equals_dense_with_weighed_boxes(make_head):
+    settings = dict(loss_cls=dict(type="AreaAwareBCELoss"), weigh_boxes=True)
+    assert_paths_agree(make_head, batch((25, 3)), **settings)
+
+
 def test_sparse_equals_dense_with_the_stock_loss(make_head):
     assert_paths_agree(make_head, batch((25, 3)))
 
