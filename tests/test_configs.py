@@ -60,8 +60,9 @@ def _dump_without_yapf(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _data_root(monkeypatch, digits):
+def _places(monkeypatch, digits):
     monkeypatch.setenv("DATA_ROOT", str(digits))
+    monkeypatch.setenv("CHECKPOINT", "epoch_40.pth")
 
 
 def flatten(value, path="") -> dict:

@@ -49,11 +49,13 @@ def bg_penalty(mode, lambda_bg, **bbox_head):
 
 
 power = area_weight("PowerAreaWeight")
+power_head = power["model"]["bbox_head"]
 p2_channels = [128, 256, 512, 1024]
 p2_strides = [4, 8, 16, 32]
 settings = dict(
     baseline=dict(),
     power=power,
+    power_boxes=dict(model=dict(bbox_head=dict(**power_head, weigh_boxes=True))),
     power_mild=area_weight("PowerAreaWeight", gamma=0.25),
     step=area_weight("StepAreaWeight"),
     box_scale=area_weight("BoxScaleWeight"),
@@ -64,7 +66,7 @@ settings = dict(
     bg_max=bg_penalty("max", 100.0),
     bg_max_300=bg_penalty("max", 300.0),
     bg_focal=bg_penalty("focal", 100.0),
-    power_bg_max=bg_penalty("max", 100.0, **power["model"]["bbox_head"]),
+    power_bg_max=bg_penalty("max", 100.0, **power_head),
     class_balance=dict(
         model=dict(
             bbox_head=dict(
