@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmareaaware.engine.launch import parse_args
 
@@ -18,7 +18,7 @@ def main() -> None:
         nargs="?",
         const="auto",
         help="resume from this checkpoint; without a path, from the newest in the "
-        "work dir",
+        "work dir, if there is one",
     )
     args, cfg = parse_args(parser)
     if args.amp:
@@ -29,9 +29,13 @@ def main() -> None:
             )
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
-    if args.resume:
+    if args.resume == "auto":
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+    else:
+        checkpoint = args.resume
+    if checkpoint:  # else the config's load_from, if any, is where it starts
         cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+        cfg.load_from = checkpoint
     Runner.from_cfg(cfg).train()
 
 
