@@ -2,12 +2,15 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import pytest
+from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
@@ -157,6 +160,23 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     lines = assert_equal_where_resumed(tmp_path / "whole", tmp_path / "killed")
     assert lines[-1]["step"] == 15
     assert lines[-1]["lambda_bg"] > 0
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_resume_falls_back_on_load_from(root, tmp_path, monkeypatch, interrupted):
+    (tmp_path / "config.py").write_text('load_from = "pretrained.pth"')
+    if interrupted:
+        (tmp_path / "last_checkpoint").write_text("epoch_3.pth")
+    started = []
+    monkeypatch.setattr(Runner, "from_cfg", lambda cfg: started.append(cfg) or Mock())
+    arguments = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path), "--resume"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    runpy.run_path(str(root / "tools/train.py"), run_name="__main__")
+    (cfg,) = started
+    begins = cfg.load_from, cfg.get("resume", False)
+    assert begins == (
+        ("epoch_3.pth", True) if interrupted else ("pretrained.pth", False)
+    )
 
 
 def test_command_line_swaps_and_removes_the_area_weight(root, tmp_path, demo_options):
