@@ -8,8 +8,9 @@ from mmengine.runner import Runner
 from mmareaaware.datasets import digits
 
 # The penalty is a mean over all background priors: from a random start and within two
-# hundred iterations, it takes a large λ to see it work.
-LAMBDA = 300.0
+# hundred iterations, it takes a large λ to see it work. At 300, whether false positives
+# become fewer is still a matter of rounding.
+LAMBDA = 3000.0
 LAMBDA_OF_BASELINE = 1e-9  # as good as none, and the penalty is still logged
 
 
@@ -30,6 +31,7 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
         {
             "work_dir": str(work_dir),
             "log_level": "ERROR",
+            "randomness.seed": 1,  # a loud one
             "train_dataloader.batch_size": 16,
             "train_dataloader.dataset.data_root": str(data),
             "val_dataloader.dataset.data_root": str(data),
@@ -66,7 +68,7 @@ def test_the_penalty_quietens_the_background(root, noisy_data, tmp_path):
     quiet, penalty = train(LAMBDA, root, noisy_data, tmp_path / "quiet")
     last = slice(-40, None)
     assert penalty[last].mean() < 0.9 * penalty.max()  # it falls
-    assert penalty[last].mean() < 0.8 * penalty_of_loud[last].mean()
+    assert penalty[last].mean() < 0.5 * penalty_of_loud[last].mean()
     key = "background/fp_per_empty_image_score0.02"
     assert loud[key] > 1
     assert quiet[key] < 0.6 * loud[key]
