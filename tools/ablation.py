@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from mmengine.logging import MMLogger
 
@@ -46,9 +46,9 @@ class Trainer:
         self.variables = {"OMP_NUM_THREADS": str(threads)} | os.environ
         self.jobs = jobs
         self.lock_file = lock_file
-        self._stopped = False
+        self.stopped = False
         self._processes = set()
-        self._starting = Lock()
+        self._starting = RLock()  # a signal may come while stop() is at work
 
     def __call__(self, run: Run) -> dict:
         """Train and test.
@@ -72,7 +72,7 @@ class Trainer:
     def _call(self, run: Run, tool: str, *arguments) -> None:
         with run.log.open("a") as log:
             with self._starting:
-                if self._stopped:
+                if self.stopped:
                     raise RunFailedError("stopped")
                 process = subprocess.Popen(
                     [sys.executable, TOOLS / tool, *arguments],
@@ -91,7 +91,7 @@ class Trainer:
     def stop(self) -> None:
         """End all processes, and start no more."""
         with self._starting:
-            self._stopped = True
+            self.stopped = True
             for process in list(self._processes):
                 process.terminate()
 
@@ -151,14 +151,29 @@ def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> i
 
     Returns:
         How many failed.
+
+    Raises:
+        SystemExit: A signal has stopped it.
     """
     trainer = Trainer(jobs, lock_file)
+    signal_number = None
+
+    def stop(number: int, frame) -> None:
+        """Raises nothing: Python drops what is raised while it frees an object."""
+        nonlocal signal_number
+        signal_number = number
+        trainer.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     failed = []
     start = time.monotonic()
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(trainer, run): run for run in runs}
         try:
             for number, future in enumerate(as_completed(futures), 1):
+                if trainer.stopped:
+                    break
                 name = futures[future].name
                 try:
                     say(f"{name} done: {summary(grid, future.result())}")
@@ -170,9 +185,12 @@ def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> i
                 seconds = (time.monotonic() - start) / max(number, min(jobs, len(runs)))
                 left = timedelta(seconds=round(seconds * (len(runs) - number)))
                 say(f"{number} of {len(runs)} runs, about {left} left")
-        finally:  # Ctrl-C, SIGTERM, or an error of ours
+        finally:
             trainer.stop()
             pool.shutdown(cancel_futures=True)
+    if signal_number is not None:
+        say("stopped; the same command goes on from here")
+        sys.exit(128 + signal_number)
     if failed:
         print(f"{len(failed)} failed: {', '.join(failed)}")
     return len(failed)
@@ -188,12 +206,6 @@ def summary(grid: Grid, content: dict) -> str:
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-def stop(number: int, frame) -> None:
-    """Handle a signal that ends this process."""
-    say("stopped; the same command goes on from here")
-    sys.exit(128 + number)
 
 
 def parse_args() -> argparse.Namespace:
@@ -235,8 +247,6 @@ def main() -> None:
         for seed in dict.fromkeys(args.seeds or grid.seeds)
         for setting in dict.fromkeys(settings)
     ]
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
     with locked(args.out) as lock_file:
         with plain_errors():
             todo = prepare(grid, runs)

@@ -213,6 +213,17 @@ def test_a_stopped_grid_goes_on(main, tmp_path, capsys):
     assert len(results["runs"]) == 4
 
 
+def test_a_signal_that_comes_while_an_object_is_freed(main, monkeypatch):
+    """Python drops what a handler raises there."""
+
+    class Freed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ablation, "summary", lambda *_: str(Freed()))
+    assert main("--settings", "baseline", "good") == 128 + signal.SIGTERM
+
+
 def test_a_killed_training_goes_on(tmp_path, demo_options):
     cfg = Config.fromfile(BASELINE)
     cfg.merge_from_dict(demo_options)
