@@ -59,7 +59,8 @@ class Trainer:
         Raises:
             RunFailedError: With the end of the log.
         """
-        say(f"{run.name} starts, log: {run.log}")
+        if not self.stopped:
+            say(f"{run.name} starts, log: {run.log}")
         note = environment() | dict(
             jobs=self.jobs, threads=int(self.variables["OMP_NUM_THREADS"])
         )
