@@ -39,6 +39,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+_base_.area_aware_lambda_bg.update(burn_in=2, warmup=5)
 default_hooks = dict(
     param_scheduler=dict(_delete_=True, type="ParamSchedulerHook"),
     logger=dict(interval=25),
@@ -48,13 +49,7 @@ default_hooks = dict(
 custom_hooks = [
     _base_.custom_hooks[0],  # EMA
     dict(type="EpochSeedHook"),
-    dict(
-        type="LossParamSchedulerHook",
-        schedule="linear",
-        max_value=1.0,
-        burn_in=2,
-        warmup=5,
-    ),
+    _base_.area_aware_lambda_bg,
     *_base_.area_aware_hooks,
 ]
 visualizer = dict(vis_backends=_base_.area_aware_vis_backends)

@@ -62,7 +62,6 @@ settings = dict(
     log=area_weight("LogAreaWeight"),
     mismatch=area_weight("AreaMismatchWeight"),
     pyramid=area_weight("PyramidMembershipWeight"),
-    # A mean over all background priors: λ = 1 is mild.
     bg_max=bg_penalty("max", 100.0),
     bg_max_300=bg_penalty("max", 300.0),
     bg_max_1000=bg_penalty("max", 1000.0),

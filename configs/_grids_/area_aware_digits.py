@@ -19,8 +19,9 @@ metrics = [
 
 power = dict(loss_cls=dict(area_weight=dict(_delete_=True, type="PowerAreaWeight")))
 bg_max = dict(loss_bg=dict(_delete_=True, type="BgPenaltyLoss", mode="max"))
-# A mean over all background priors: λ = 1 is mild.
-rising_lambda = dict(type="LossParamSchedulerHook", max_value=30.0, burn_in=2, warmup=5)
+rising_lambda = dict(
+    type="LossParamSchedulerHook", max_value=1000.0, burn_in=2, warmup=5
+)
 settings = dict(
     baseline=dict(),
     power=dict(model=dict(bbox_head=power)),

@@ -1,8 +1,4 @@
 _base_ = "./yolov8_s_area-aware_8xb16-500e_coco.py"
 
 model = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
-# λ_bg: 0 for 3 epochs, then up to 1.0 over 10
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(type="LossParamSchedulerHook", max_value=1.0, burn_in=3, warmup=10),
-]
+custom_hooks = [*_base_.custom_hooks, _base_.area_aware_lambda_bg]
