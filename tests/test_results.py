@@ -28,12 +28,14 @@ def test_tables_are_those_of_the_records(record, root):
     assert rows(written) <= rows((DOCS / "results.md").read_text())
 
 
-def test_table_of_the_readme_is_an_extract(root):
-    """Each of its rows has cells of a row of docs/results.md."""
+def test_tables_of_the_readme_are_extracts(root):
+    """Each of their rows has cells of a row of docs/results.md."""
     text = (root / "README.md").read_text()
-    (block,) = (b for b in text.split("\n\n") if b.startswith("| setting |"))
+    tables = [b for b in text.split("\n\n") if b.startswith("| setting |")]
     known = [set(row) for row in cells((DOCS / "results.md").read_text())]
-    _, _, *extract = cells(block)
-    assert extract
-    for row in extract:
-        assert any(set(row) <= other for other in known), row
+    assert len(tables) == 2
+    for table in tables:
+        _, _, *extract = cells(table)
+        assert extract
+        for row in extract:
+            assert any(set(row) <= other for other in known), row

@@ -106,7 +106,8 @@ def _area_weight(
         Suggestion(
             "area_weight.gamma",
             area_weight.gamma,
-            f"weights by inverse side shift {shift:.0%} of the loss to smaller boxes",
+            f"weights by inverse side shift {shift:.0%} of the loss to smaller boxes. "
+            "Compare with 0: it may cost false alarms (docs/results.md)",
         ),
         Suggestion(
             "area_weight.ref_area",
