@@ -54,7 +54,9 @@ def bg_penalty_loss(
     .. math:: L_{bg} = w \cdot \lambda_{bg} / N_{bg} \cdot \sum_{i \in bg} penalty_i
 
     A prior is background when its targets sum to less than 1e-6. Where small objects
-    are unlabelled, this punishes finding them.
+    are unlabelled, this punishes finding them. As a mean over tens of thousands of
+    priors, beside a classification loss divided by the sum of the targets, it takes a
+    :math:`\lambda_{bg}` of the order of 1000 to be felt.
 
     Args:
         logits: Class logits, (B, N, C), or condensed.
@@ -105,7 +107,7 @@ class BgPenaltyLoss(nn.Module):
 
     Args:
         mode: ``'max'`` or ``'focal'``.
-        lambda_bg: Strength of the penalty, 0 for none.
+        lambda_bg: Strength of the penalty, 0 for none; felt from some hundreds on.
         gamma: Exponent of the focal form.
         loss_weight: Gain; 0.5 is that of YOLOv8's classification loss.
 
