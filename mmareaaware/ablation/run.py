@@ -1,5 +1,6 @@
 """One training of a grid: its folder, and what may be in there already."""
 
+import inspect
 import json
 import time
 from collections.abc import Iterator
@@ -7,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from .grid import Grid
 
-# What tools/train.py and tools/test.py write into the config that the runner keeps.
-KEYS_OF_THE_TOOLS = ("work_dir", "launcher", "resume", "load_from")
+# What a training follows from; the other variables of a config are read by no one.
+# (Those that are taken off are written by tools/train.py and tools/test.py.)
+TRAINING_KEYS = {"custom_imports", *inspect.signature(Runner).parameters}
+TRAINING_KEYS -= {"work_dir", "launcher", "resume", "load_from"}
 # What may change after a training, which is then tested again.
 EVALUATION = ("val_", "test_", "model.test_cfg.")
 TIMESTAMP = "%Y%m%d_%H%M%S"  # MMEngine names the folder of each start like this
@@ -124,9 +128,12 @@ def _differences(path: Path, cfg: Config) -> Iterator[tuple[str, object, object]
     """
     if not path.exists():
         return
-    old, new = (_flatten(c.to_dict()) for c in (Config.fromfile(path), cfg))
+    old, new = (
+        _flatten({k: v for k, v in c.to_dict().items() if k in TRAINING_KEYS})
+        for c in (Config.fromfile(path), cfg)
+    )
     for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key) and key not in KEYS_OF_THE_TOOLS:
+        if old.get(key) != new.get(key):
             yield key, old.get(key), new.get(key)
 
 

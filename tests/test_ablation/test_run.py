@@ -37,6 +37,14 @@ def test_the_same_config_again_changes_nothing(run):
     assert run.metrics.exists()
 
 
+def test_a_variable_that_no_runner_reads_may_change(run):
+    trained_and_tested(run)
+    path = run.grid.path.parent / "../base.py"
+    path.write_text(path.read_text() + "\nfor_other_recipes = dict(width=2)\n")
+    prepare(run)
+    assert run.metrics.exists()
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
