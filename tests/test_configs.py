@@ -211,6 +211,9 @@ def test_the_penalty_forms():
             if f"bg-{mode}" in recipe:
                 assert loss.mode == mode
         assert ("bg-" in recipe) == (loss is not None)
+        if loss is not None and "ablation" not in recipe:
+            hooks = Config.fromfile(ROOT / recipe).custom_hooks
+            assert 1000.0 in [hook.get("max_value") for hook in hooks]
 
 
 def test_the_ablation_differs_in_the_penalty_alone():
