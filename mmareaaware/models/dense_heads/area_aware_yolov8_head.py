@@ -179,8 +179,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
                 return_stats=True,
             )
             stats.update(bg_stats)
-        world_size = get_world_size()
-        losses = {k: v * num_imgs * world_size for k, v in losses.items()}
+        total_imgs = num_imgs * get_world_size()
+        losses = {k: v * total_imgs for k, v in losses.items()}
         num_pos = avg_factor.new_full((), len(assigned.image))
         return dict(**losses, **stats, num_pos=num_pos)
 

@@ -291,18 +291,19 @@ def weigh_priors(
         target_sums = target_sums.to(torch.promote_types(areas.dtype, torch.float32))
         has_target = target_sums >= TARGET_EPS
         fg = has_target if fg is None else has_target & fg
+        bg = ~fg
         weights = area_weight(areas.to(target_sums.dtype), **geometry)  # (B, N)
-        fg_targets = target_sums * fg
         # Off the foreground an area means nothing and may be anything: mask, not scale.
-        weighted = (weights * target_sums).masked_fill(~fg, 0)
-        sums = torch.stack([weighted.sum(), fg_targets.sum()])
+        weighted = (weights * target_sums).masked_fill(bg, 0)
+        sums = torch.stack([weighted.sum(), target_sums.masked_fill(bg, 0).sum()])
         if sync:
             all_reduce(sums)
         mean = sums[0] / sums[1].clamp(min=TARGET_EPS)
         if normalize == "mean":
             weights = weights / mean.clamp(min=torch.finfo(mean.dtype).tiny)
-        weights = 1 + strength * (weights - 1)
-        return weights.masked_fill(~fg, 1), mean
+        if strength < 1:
+            weights = 1 + strength * (weights - 1)
+        return weights.masked_fill(bg, 1), mean
 
 
 def _check_positive(**values: float) -> None:

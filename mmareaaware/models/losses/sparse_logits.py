@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..precision import at_least_float32
+from ..precision import at_least_float32, exact_matmul
 from .sparse_targets import SparseTargets
 
 
@@ -55,9 +55,12 @@ class _Condense(torch.autograd.Function):
         ctx.save_for_backward(logits, class_weights, where, *positives)
         ctx.set_materialize_grads(False)
         costs = F.softplus(logits)
-        if class_weights is not None:
-            costs.mul_(class_weights)
-        return costs.sum(-1), logits[positives], maxima
+        if class_weights is None:
+            costs = costs.sum(-1)
+        else:  # as a product of matrices the weighted sum reads the costs only once
+            weights = class_weights.expand(len(costs), 1, -1)  # (B, 1, C)
+            costs = exact_matmul(weights, costs.mT).squeeze(1)
+        return costs, logits[positives], maxima
 
     @staticmethod
     @once_differentiable
