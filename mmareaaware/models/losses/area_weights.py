@@ -289,16 +289,17 @@ def weigh_priors(
     """
     with torch.no_grad():
         target_sums = target_sums.to(torch.promote_types(areas.dtype, torch.float32))
-        has_target = target_sums >= TARGET_EPS
-        fg = has_target if fg is None else has_target & fg
-        bg = ~fg
+        bg = target_sums < TARGET_EPS
+        if fg is not None:
+            bg = bg | ~fg
         weights = area_weight(areas.to(target_sums.dtype), **geometry)  # (B, N)
         # Off the foreground an area means nothing and may be anything: mask, not scale.
         weighted = (weights * target_sums).masked_fill(bg, 0)
         sums = torch.stack([weighted.sum(), target_sums.masked_fill(bg, 0).sum()])
         if sync:
             all_reduce(sums)
-        mean = sums[0] / sums[1].clamp(min=TARGET_EPS)
+        total, targets = sums.unbind()
+        mean = total / targets.clamp(min=TARGET_EPS)
         if normalize == "mean":
             weights = weights / mean.clamp(min=torch.finfo(mean.dtype).tiny)
         if strength < 1:

@@ -14,8 +14,9 @@ def share_of_total(total: Tensor, sync: bool) -> Tensor:
     Returns:
         The total, at least 1 over all ranks, divided by the number of ranks.
     """
-    if not sync:
+    world_size = get_world_size()
+    if not sync or world_size == 1:
         return total.clamp(min=1)
     total = total.clone()
     all_reduce(total)
-    return total.clamp(min=1) / get_world_size()
+    return total.clamp(min=1) / world_size

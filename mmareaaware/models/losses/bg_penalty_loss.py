@@ -80,17 +80,16 @@ def bg_penalty_loss(
         logits = at_least_float32(logits)
     if targets.dim() == 3:
         targets = targets.sum(-1)
-    bg = targets < TARGET_EPS  # (B, N)
+    fg = targets >= TARGET_EPS  # (B, N)
     penalty = bg_penalty(logits, mode, gamma)  # (B, N)
-    elsewhere = ~bg
-    background = penalty.masked_fill(elsewhere, 0)
+    background = penalty.masked_fill(fg, 0)
     total = background.sum()
-    num_bg = bg.sum().to(total.dtype)
+    num_bg = (fg.numel() - fg.count_nonzero()).to(total.dtype)
     loss = loss_weight * lambda_bg * total / share_of_total(num_bg, sync)
     if not return_stats:
         return loss
     with torch.no_grad():
-        lowest = penalty.masked_fill(elsewhere, float("inf")).min()
+        lowest = penalty.masked_fill(fg, float("inf")).min()
         stats = dict(
             bg_penalty_mean=total.detach() / num_bg.clamp(min=1),
             bg_penalty_max=background.max(),
