@@ -1,12 +1,13 @@
 """Every recipe builds, and differs from the stock one in what is ours alone."""
 
+import json
 import re
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.registry import HOOKS, MODELS, DefaultScope
+from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
 
 from mmareaaware.ablation import Grid
 from mmareaaware.models import AreaWeighted, PosWeightedCrossEntropyLoss
@@ -199,6 +200,27 @@ def test_mmdet_coco_recipes_change_only_what_is_ours(recipe):
     for part, key in changed.items():
         is_changed = any(k.startswith("model.") and k.endswith(key) for k in different)
         assert is_changed == (part in recipe)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "coco_folder/yolov8_n_bg-max_1xb8-crop256-40e_coco-folder.py",
+        "demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py",
+        "demo/faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e_digits.py",
+    ],
+)
+def test_validation_knows_the_ignored_boxes(recipe, digits, tmp_path):
+    """Else what is found inside of them were false alarms."""
+    annotations = json.loads((digits / "annotations/val.json").read_text())
+    annotations["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "val.json").write_text(json.dumps(annotations))
+    cfg = Config.fromfile(ROOT / "configs" / recipe)
+    dataset = cfg.test_dataloader.dataset
+    dataset.update(data_root=f"{digits}/", ann_file=str(tmp_path / "val.json"))
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        samples = [item["data_samples"] for item in DATASETS.build(dataset)]
+    assert sum(len(sample.ignored_instances) for sample in samples) == 1
 
 
 def test_the_penalty_forms():

@@ -49,7 +49,8 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="mmdet.Resize", scale_factor=1.0, keep_ratio=True),
     dict(type="mmdet.Pad", size_divisor=32, pad_val=dict(img=(114, 114, 114))),
-    dict(type="LoadAnnotations", with_bbox=True),
+    # Not MMYOLO's, which drops the ignored boxes
+    dict(type="mmdet.LoadAnnotations", with_bbox=True),
     dict(
         type="mmdet.PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),

@@ -26,7 +26,8 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     # The images have the size of the network input; this adds the keys of a resize.
     dict(type="mmdet.Resize", scale_factor=1.0, keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True),
+    # Not MMYOLO's, which drops the ignored boxes
+    dict(type="mmdet.LoadAnnotations", with_bbox=True),
     dict(
         type="mmdet.PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),

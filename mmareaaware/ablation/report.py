@@ -79,6 +79,9 @@ def read_results(grid: Grid, out: Path) -> dict:
     seeds = sorted({run["seed"] for run in runs})
     command = ["python", "tools/ablation.py", _shown(grid.path), "--out", _shown(out)]
     command += ["--seeds", *map(str, seeds)]
+    settings = list(dict.fromkeys(run["setting"] for run in runs))
+    if settings != list(grid.settings):
+        command += ["--settings", *settings]
     data = {e["data_root"]: None for e in environments if "data_root" in e}
     return dict(
         command="".join(f"DATA_ROOT=…/{d} " for d in data) + shlex.join(command),

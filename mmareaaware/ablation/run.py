@@ -50,6 +50,11 @@ class Run:
         return self.folder / "config.py"
 
     @property
+    def start(self) -> str | None:
+        """The checkpoint that its config starts from."""
+        return Config.fromfile(self.config).get("load_from")
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 
@@ -70,7 +75,12 @@ class Run:
         Raises:
             ValueError: Something else was trained here.
         """
-        for key, old, new in _differences(self.folder / "train/config.py", cfg):
+        started = self.folder / "train/config.py"
+        differences = list(_differences(started, cfg))
+        start = cfg.get("load_from")
+        if started.exists() and self.start != start:
+            differences.append(("load_from", self.start, start))
+        for key, old, new in differences:
             if not key.startswith(EVALUATION):
                 raise ValueError(
                     f"run {self.name} was started with {key}={old!r}, and now it is "
@@ -81,6 +91,8 @@ class Run:
             self.metrics.unlink(missing_ok=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         text = self.grid.config_text(self.setting, self.seed, self.folder)
+        if start:  # which an environment variable may have named
+            text += f"load_from = {start!r}\n"
         self.config.write_text(text)
 
     def finish(self, environment: dict) -> dict:
@@ -96,6 +108,8 @@ class Run:
         newest = max(self.folder.glob("test/*/*.json"))
         reported = json.loads(newest.read_text())
         metrics = {k: _or_none(k, v) for k, v in reported.items() if "/" in k}
+        if self.start:
+            environment = environment | dict(load_from=Path(self.start).name)
         content = dict(
             metrics=metrics,
             train_seconds=round(self._train_seconds()),
@@ -116,7 +130,8 @@ class Run:
 
 def _or_none(key: str, value: float) -> float | None:
     """None where there is no such thing in the data: nan, or -1 as pycocotools says."""
-    is_missing = value != value or (key.startswith("coco/") and value == -1)
+    is_of_coco = key.rpartition("/")[2].startswith(("bbox_", "segm_"))
+    is_missing = value != value or (is_of_coco and value == -1)
     return None if is_missing else value
 
 

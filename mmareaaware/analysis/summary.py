@@ -20,11 +20,14 @@ def summarise(report: AreaReport, suggested: Weighting | None) -> dict:
         ``cut_off`` (share of the boxes at the edge of the input), ``strides``,
         ``sizes`` (by name of the size and for all), ``histogram`` (by side in px),
         ``classes``, ``assumption``, ``loss_shares`` (of small, medium and large),
-        ``area_weights`` (the same with each area weight of the model), ``suggested``.
+        ``area_weights`` (the same with each area weight of the model, and its curve:
+        φ at the centre of each bin, where the level matters for each stride),
+        ``suggested``.
     """
     data = report.data
     sides = data.areas.sqrt()
     edges = _bin_edges(sides)
+    centres = (edges[:-1] * edges[1:]).sqrt()
     # The first bin has all smaller boxes too
     bins = torch.bucketize(sides, edges[1:-1], right=True)
     inputs, images = data.input_sizes.unique(dim=0, return_counts=True)
@@ -43,6 +46,7 @@ def summarise(report: AreaReport, suggested: Weighting | None) -> dict:
         | dict(all=_group(report, everything)),
         histogram=dict(
             edges=edges.tolist(),
+            centres=centres.tolist(),
             bins=[_group(report, bins == b) for b in range(len(edges) - 1)],
         ),
         classes=[
@@ -57,8 +61,8 @@ def summarise(report: AreaReport, suggested: Weighting | None) -> dict:
         ],
         assumption=report.assumption,
         loss_shares=report.shares(report.targets),
-        area_weights=[_weighting(report, w) for w in report.weightings],
-        suggested=suggested and _weighting(report, suggested),
+        area_weights=[_weighting(report, w, centres) for w in report.weightings],
+        suggested=suggested and _weighting(report, suggested, centres),
     )
 
 
@@ -73,12 +77,14 @@ def _group(report: AreaReport, group: Tensor) -> dict:
     )
 
 
-def _weighting(report: AreaReport, weighting: Weighting) -> dict:
+def _weighting(report: AreaReport, weighting: Weighting, sides: Tensor) -> dict:
+    curve = weighting.curve(sides)
     return dict(
         module=weighting.module,
         area_weight=repr(weighting.area_weight),
         normalize=weighting.normalize,
         strength=weighting.strength,
+        curve=None if curve is None else curve.tolist(),
         loss_shares=report.loss_shares(weighting),
         loss_factor=report.loss_factor(weighting),
         unknown=weighting.unknown,

@@ -199,15 +199,20 @@ def what_is_not_seen(cfg: Config) -> list[str]:
     """
     notes = []
     preprocessor = cfg.model.get("data_preprocessor") or {}
-    for augment in preprocessor.get("batch_augments") or []:
+    for augment in map(_type_name, preprocessor.get("batch_augments") or []):
         notes.append(
-            f"{augment['type']} of model.data_preprocessor.batch_augments changes "
-            "whole batches after the pipeline"
+            f"{augment} of model.data_preprocessor.batch_augments changes whole "
+            "batches after the pipeline"
         )
-    for hook in cfg.get("custom_hooks") or []:
-        if hook["type"].endswith(("PipelineSwitchHook", "ModeSwitchHook")):
-            notes.append(f"{hook['type']} changes the pipeline in later epochs")
+    for hook in map(_type_name, cfg.get("custom_hooks") or []):
+        if hook.endswith(("PipelineSwitchHook", "ModeSwitchHook")):
+            notes.append(f"{hook} changes the pipeline in later epochs")
     return notes
+
+
+def _type_name(module: dict) -> str:
+    """Of a config's module; in MMEngine's lazy configs types are classes."""
+    return getattr(module["type"], "__name__", module["type"])
 
 
 def default_scope(cfg: Config):

@@ -30,18 +30,19 @@ class BackgroundFPMetric(BaseMetric):
     ========  =============================================================
 
     Detections mostly inside an ignored box do not count. Ground truth is read from the
-    data samples, so the test pipeline must have ``LoadAnnotations``, after any resize,
-    as in the stock recipes: predictions are in the coordinates of the original image.
+    data samples, so the test pipeline must have mmdet's ``LoadAnnotations`` (that of
+    MMYOLO drops the ignored boxes), after any resize, as in the stock recipes:
+    predictions are in the coordinates of the original image.
 
     The end of a name says where it holds: ``bg_fp_per_image_score0.25`` at a score
     threshold, ``bg_fp_per_image_recall0.5`` at the highest threshold that finds half of
     the boxes (of all classes together). Compare runs at equal recall: at equal score,
     the one that gives lower scores to everything has fewer false positives. There are
 
-    - at each score threshold ``fp_per_image``, ``bg_fp_per_image`` and
-      ``fp_per_empty_image``: over the images without objects, where all is background;
-    - at each recall the same, ``score_thr``, which is the threshold, and the other
-      kinds: ``dup_fp_per_image`` and so on, all five adding up to ``fp_per_image``;
+    - at each score threshold and each recall ``fp_per_image`` and its five parts,
+      ``bg_fp_per_image`` and so on; ``fp_per_empty_image``: over the images without
+      objects, where all is background; ``fp_per_filled_image``: over the others;
+    - at each recall ``score_thr``, which is the threshold;
     - ``best_f1``, and ``precision_best_f1``, ``recall_best_f1``, ``score_thr_best_f1``.
 
     What does not exist is nan: a recall that is never reached, images without objects.
@@ -128,8 +129,8 @@ class BackgroundFPMetric(BaseMetric):
         table = AsciiTable([["", *points], *rows])
         MMLogger.get_current_instance().info(f"false positives\n{table.table}")
         return (
-            _suffixed(at_score, "fp_per_image", "bg_fp_per_image", "fp_per_empty_image")
-            | _suffixed(at_recall, "score_thr", *(key for key in best if "fp" in key))
+            _suffixed(at_score | at_recall, *(key for key in best if "fp" in key))
+            | _suffixed(at_recall, "score_thr")
             | _suffixed(dict(best_f1=best), "score_thr", "precision", "recall")
             | dict(best_f1=best["f1"])
         )
@@ -169,7 +170,9 @@ class _Counts:
         for kind, number in zip(KINDS, false, strict=True):
             values[f"{kind}_fp_per_image"] = _ratio(number, self.num_images)
         on_empty = (above & self.on_empty).sum()
+        num_filled = self.num_images - self.num_empty
         values["fp_per_empty_image"] = _ratio(on_empty, self.num_empty)
+        values["fp_per_filled_image"] = _ratio(sum(false) - on_empty, num_filled)
         return dict.fromkeys(values, NAN) if np.isnan(threshold) else values
 
     def threshold_of_recall(self, recall: float) -> float:

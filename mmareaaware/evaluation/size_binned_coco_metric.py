@@ -66,10 +66,11 @@ class SizeBinnedCocoMetric(CocoMetric):
             scores. It replaces ``proposal_nums``, which is not used. (``CocoMetric``
             with its default takes 100 for ``bbox_mAP``, and 1000 for all the others.)
         evaluator: ``'faster_coco_eval'`` or ``'pycocotools'``; by default the first, if
-            it is installed.
+            it is installed. Where image ids are strings it is the second.
         **kwargs: Of ``CocoMetric``: ``classwise``, ``outfile_prefix``, ``prefix``, …
-            ``classwise=True`` adds ``{class}_precision``, the AP of the class, the same
-            with the name of the bin, and rows to the table.
+            ``classwise=True`` adds rows to the table and, with and without the name of
+            a bin, ``{class}_precision``, the AP of the class, ``{class}_precision_50``,
+            ``{class}_AR`` and ``{class}_recall_50``.
 
     Raises:
         ValueError: Bins that are unknown, not increasing or, where relative, not in
@@ -137,8 +138,11 @@ class SizeBinnedCocoMetric(CocoMetric):
         if self.relative:
             _areas_to_shares(coco_dt)
 
-        logger.info(f"Evaluating bbox with {self.evaluator}...")
-        coco_eval = EVALUATORS[self.evaluator](self._coco_api, coco_dt, "bbox")
+        evaluator = self.evaluator
+        if any(isinstance(img_id, str) for img_id in self.img_ids):
+            evaluator = "pycocotools"  # the other one takes numbers only
+        logger.info(f"Evaluating bbox with {evaluator}...")
+        coco_eval = EVALUATORS[evaluator](self._coco_api, coco_dt, "bbox")
         params = coco_eval.params
         params.catIds = self.cat_ids
         params.imgIds = self.img_ids
@@ -189,9 +193,10 @@ class SizeBinnedCocoMetric(CocoMetric):
         }
         metrics["bbox_mAP_75"] = _mean(precision[5, :, :, 0])
         return metrics | {
-            f"{group}_precision{suffix}": values["mAP"]
+            f"{group}_{name.replace('mAP', 'precision')}{suffix}": value
             for group, of_sizes in of_classes.items()
             for suffix, values in zip(suffixes, of_sizes, strict=True)
+            for name, value in values.items()
         }
 
 

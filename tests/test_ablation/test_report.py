@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
@@ -78,6 +79,11 @@ def test_record(grid, out):
         "DATA_ROOT=…/hit_uav python tools/ablation.py grids/grid.py "
         "--out work_dirs/out --seeds 0 1"
     )
+    assert "--settings" not in results["command"]  # it has all of the grid
+    shutil.rmtree(out / "other")
+    write_report(grid, out)
+    command = json.loads((out / "results.json").read_text())["command"]
+    assert command.endswith("--seeds 0 1 --settings baseline power")
     assert results["base"] == "base.py"
     assert results["environments"] == [dict(torch="2", data_root="hit_uav")]
     order = [(run["setting"], run["seed"]) for run in results["runs"]]

@@ -75,6 +75,22 @@ def test_another_training_is_refused(run, file, old, new, message):
     assert run.metrics.exists()
 
 
+def test_another_start_is_refused_and_the_name_of_it_noted(run, monkeypatch):
+    path = run.grid.path.parent / "../base.py"
+    path.write_text(path.read_text() + '\nload_from = "{{$START:}}"\n')
+    monkeypatch.setenv("START", "nets/a.pth")
+    prepare(run)
+    monkeypatch.setenv("START", "nets/b.pth")
+    prepare(run)  # nothing is trained yet
+    trained_and_tested(run)
+    monkeypatch.setenv("START", "nets/c.pth")
+    with pytest.raises(ValueError, match=r"load_from='nets/b\.pth', and now .*c\.pth"):
+        prepare(run)
+    (run.folder / "test/20250101_000000").mkdir()
+    (run.folder / "test/20250101_000000/20250101_000000.json").write_text("{}")
+    assert run.finish(dict(torch="2"))["environment"]["load_from"] == "b.pth"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [('type="A"', 'type="A", thr=1'), ("score_thr=0.1", "score_thr=0.2")],
@@ -95,6 +111,7 @@ def test_finish(run):
         reported = {
             "coco/bbox_mAP": value,
             "coco/bbox_mAP_l": -1.0,
+            "val/segm_mAP_l": -1.0,
             "background/fp": float("nan"),
             "background/change": -1.0,
             "data_time": 0.3,
@@ -113,6 +130,7 @@ def test_finish(run):
         metrics={
             "coco/bbox_mAP": 0.2,  # of the newest test
             "coco/bbox_mAP_l": None,
+            "val/segm_mAP_l": None,
             "background/fp": None,
             "background/change": -1,
         },

@@ -3,8 +3,10 @@ from collections import Counter
 
 import pytest
 import torch
+from mmdet.engine.hooks import YOLOXModeSwitchHook
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.hooks import EMAHook
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
@@ -231,4 +233,7 @@ def test_what_is_not_seen():
     )
     (note,) = what_is_not_seen(cfg)
     assert "BatchSyncRandomResize" in note
+    hooks = [dict(type=EMAHook), dict(type=YOLOXModeSwitchHook)]  # a lazy config's
+    (note,) = what_is_not_seen(Config(dict(model={}, custom_hooks=hooks)))
+    assert note == "YOLOXModeSwitchHook changes the pipeline in later epochs"
     assert what_is_not_seen(open_config(CONFIG)) == []

@@ -66,6 +66,7 @@ def test_one_prediction(prediction, kind):
     values = evaluate(image([(*prediction, 0.9), dog]), score_thrs=(0.5,))
     assert values["fp_per_image_score0.5"] == (kind is not None)
     assert values["bg_fp_per_image_score0.5"] == (kind == "bg")
+    assert split(values, "score0.5") == ({kind: 1} if kind else {})
     if kind:
         assert split(values) == {kind: 1}
         assert values["fp_per_image_recall0.5"] == 1
@@ -139,6 +140,7 @@ def test_averages_over_images_with_and_without_objects():
         assert values[f"fp_per_image_score{point}"] == fp
         assert values[f"bg_fp_per_image_score{point}"] == fp
         assert values[f"fp_per_empty_image_score{point}"] == on_empty
+        assert values[f"fp_per_filled_image_score{point}"] == 1
     assert values["fp_per_empty_image_recall0.5"] == 1
 
 

@@ -230,6 +230,10 @@ def test_classes_have_their_own_numbers(evaluate, crowded):
         names = [f"{name}_precision{suffix}" for suffix in ("", "_s", "_m", "_l")]
         expected = dict(zip(names, stats[[0, 3, 4, 5]], strict=True))
         assert {k: values[k] for k in names} == pytest.approx(expected, abs=1e-6)
+    for value in ("precision_50", "AR", "recall_50_s"):  # a mean over the classes
+        mean = np.mean([values[f"{name}_{value}"] for name in CLASSES[:-1]])
+        of_all = f"bbox_{value.replace('precision', 'mAP')}"
+        assert values[of_all] == pytest.approx(mean, abs=1e-6)
     assert math.isnan(values["boat_precision"])  # there is none
 
 
@@ -394,6 +398,20 @@ def test_the_faster_evaluator_is_taken_where_there_is_one(monkeypatch):
     assert SizeBinnedCocoMetric().evaluator == "pycocotools"
     with pytest.raises(ValueError, match="got 'faster_coco_eval'"):
         SizeBinnedCocoMetric(evaluator="faster_coco_eval")
+
+
+def test_image_ids_may_be_strings(tmp_path):
+    """The faster evaluator knows numbers only."""
+    box = [10, 10, 20, 20]
+    truth = to_coco([annotation(0, box)], 1)
+    (sample,) = samples([], [detection(0, box)], 1)
+    truth["images"][0]["id"] = truth["annotations"][0]["image_id"] = "first"
+    sample["img_id"] = "first"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    metric = SizeBinnedCocoMetric(ann_file=str(tmp_path / "truth.json"))
+    metric.dataset_meta = dict(classes=CLASSES)
+    metric.process({}, [sample])
+    assert metric.evaluate(1)["coco/bbox_mAP"] == pytest.approx(1)
 
 
 @each_evaluator

@@ -4,7 +4,22 @@ import subprocess
 import sys
 from collections import Counter
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+import torch
+from mmyolo.registry import MODELS
+
+from mmareaaware.analysis import (
+    area_report,
+    open_config,
+    read_training_boxes,
+    summarise,
+)
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tools/analysis"))
+import area_report_figure as figure
 
 CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 
@@ -42,6 +57,8 @@ def test_tables_picture_and_numbers(run, root, digits, tmp_path):
     assert weight["module"] == "bbox_head.loss_cls"
     assert weight["loss_shares"][0] > found["loss_shares"][0]
     assert weight["loss_factor"] == pytest.approx(1)
+    power = [min(max(32 / side, 1), 4) for side in found["histogram"]["centres"]]
+    assert weight["curve"] == [pytest.approx(power)]
     assert found["suggestions"]
     for text in (
         f"{len(annotations)} boxes",
@@ -53,6 +70,36 @@ def test_tables_picture_and_numbers(run, root, digits, tmp_path):
     ):
         assert text in result.stdout
     assert (tmp_path / "report/area_report.png").stat().st_size > 50_000
+
+
+def test_panels_of_the_picture(demo_options):
+    cfg = open_config(ROOT / CONFIG, demo_options)
+    report = area_report(read_training_boxes(cfg), MODELS.build(cfg.model))
+    found = dict(config=CONFIG, **summarise(report, None))
+    edges = torch.tensor(found["histogram"]["edges"])
+    bins = found["histogram"]["bins"]
+    _, ((sizes, priors), (shares, crowds)) = plt.subplots(2, 2)
+    figure.draw_sizes(sizes, found, edges)
+    assert sizes.patches[0].get_data().values.tolist() == [b["boxes"] for b in bins]
+    figure.draw_weights(sizes, report.weightings, edges)
+    (curve,) = (line for line in sizes.lines if len(line.get_xdata()) > 2)
+    sides, weights = curve.get_data()
+    assert weights == pytest.approx((32 / sides).clip(1, 4))
+    figure.draw_priors(priors, found, edges)
+    levels = [line for line in priors.lines if line.get_label().startswith("stride")]
+    filled = [b for b in bins if b["boxes"]]
+    for level, line in enumerate(levels):
+        assert line.get_ydata().tolist() == [b["priors"][level] for b in filled]
+    assert len(levels) == 3
+    figure.draw_shares(shares, found)
+    names = [label.get_text() for label in shares.get_yticklabels()]
+    assert names == ["boxes", "loss, no area weight", "loss, bbox_head.loss_cls"]
+    widths = np.array([bar.get_width() for bar in shares.patches]).reshape(3, 3)
+    drawn = [found["loss_shares"], found["area_weights"][0]["loss_shares"]]
+    np.testing.assert_allclose(widths.T[1:], drawn)
+    figure.draw_crowds(crowds, found)
+    assert sum(bar.get_height() for bar in crowds.patches) == found["images"]
+    plt.close("all")
 
 
 def test_a_stock_detector_and_images(run, digits, tmp_path):

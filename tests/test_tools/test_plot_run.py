@@ -109,6 +109,14 @@ def test_a_resumed_run_replaces_what_it_repeats(tmp_path):
     assert validation_curves["mAP"].tolist() == [[10, 20, 30], [0.1, 0.2, 0.3]]
 
 
+def test_a_line_that_was_cut_off_is_left_out(tmp_path):
+    write_log(tmp_path, "20260101_000000", training(10, 1, loss=4.0))
+    (log,) = tmp_path.glob("*/vis_data/scalars.json")
+    log.write_text(log.read_text() + '\n{"iter": 20, "lo')
+    curves, _ = plot_run.read_run(tmp_path)
+    assert curves["loss"].tolist() == [[10], [4]]
+
+
 @pytest.fixture
 def work_dirs(tmp_path):
     """A YOLO with the penalty and a two-stage detector."""

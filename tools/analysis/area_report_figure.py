@@ -97,7 +97,7 @@ def draw_priors(axis: Axes, found: dict, edges: Tensor) -> None:
     shares.set(ylim=(0, 1), ylabel="share of the boxes without any prior (bars)")
     shares.yaxis.set_major_formatter(PercentFormatter(1))
     filled = [k for k, group in enumerate(bins) if group["boxes"]]
-    centres = (edges[:-1] * edges[1:]).sqrt()[filled]
+    centres = [found["histogram"]["centres"][k] for k in filled]
     for level, stride in enumerate(found["strides"]):
         means = [bins[k]["priors"][level] for k in filled]
         axis.plot(centres, means, ".-", label=f"stride {stride:g}")

@@ -16,6 +16,7 @@ A resumed run replaces what earlier logs say from its first iteration on.
 import argparse
 import json
 import re
+from collections.abc import Iterator
 from itertools import cycle, product
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def read_run(work_dir: Path) -> tuple[Curves, Curves]:
     """
     lines = []  # (iteration, scalars)
     for path in sorted(work_dir.glob("*/vis_data/scalars.json")):
-        log = [json.loads(line) for line in path.read_text().splitlines()]
+        log = list(_read_lines(path))
         start = next((line["iter"] for line in log if "iter" in line), None)
         if start is None:
             continue  # a validation without training
@@ -81,6 +82,15 @@ def read_run(work_dir: Path) -> tuple[Curves, Curves]:
     training = [line for line in lines if "iter" in line[1]]
     validation = [line for line in lines if "iter" not in line[1]]
     return _curves(training), _curves(validation)
+
+
+def _read_lines(path: Path) -> Iterator[dict]:
+    """The lines of a log, up to one that was cut off: its run was killed."""
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
 
 
 def _curves(lines: list[tuple[int, dict]]) -> Curves:
