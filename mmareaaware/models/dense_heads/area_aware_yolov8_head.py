@@ -63,9 +63,9 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     one process or without ``sync_avg_factor``. (In half precision it computes losses in
     float32, which stock does not.)
 
-    With ``SparseTaskAlignedAssigner`` it spells out the positives only, and no tensor
-    of boxes × priors or of dense targets is made; boxes too are computed in float32.
-    Any other assigner works as in stock.
+    With ``SparseTaskAlignedAssigner`` it spells out the positives only: no tensor of
+    boxes × priors is made and, with an ``AreaAwareBCELoss``, none of dense targets;
+    boxes too are computed in float32. Any other assigner works as in stock.
 
     Args:
         *args: As for ``YOLOv8Head``.
@@ -116,8 +116,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         the loss decodes the positives itself.
         """
         module = self.head_module
-        is_stock = type(module).forward_single is YOLOv8HeadModule.forward_single
-        if not (self.training and self._is_sparse and is_stock):
+        if not (self.training and self._is_sparse and _is_plain(module)):
             return super().forward(x)
         cls_scores, bbox_preds, bbox_dist_preds = [], [], []
         for feature, cls_pred, reg_pred in zip(
@@ -402,6 +401,16 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             avg_factor=avg_factor,
         )
         return loss_bbox / avg_factor, loss_dfl
+
+
+def _is_plain(module: YOLOv8HeadModule) -> bool:
+    """Whether its convolutions may be called past its own forward and its hooks."""
+    return (
+        type(module).forward is YOLOv8HeadModule.forward
+        and type(module).forward_single is YOLOv8HeadModule.forward_single
+        and not module._forward_pre_hooks
+        and not module._forward_hooks
+    )
 
 
 def _flat_ground_truth(

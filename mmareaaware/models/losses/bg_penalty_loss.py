@@ -32,7 +32,8 @@ def bg_penalty(
     """
     is_condensed = isinstance(logits, SparseLogits)
     if mode == "max":  # σ is monotonic: the maximum comes first
-        return (logits.maxima if is_condensed else logits.amax(-1)).sigmoid()
+        # Of equal logits one gets the gradient; with amax they would share it.
+        return (logits.maxima if is_condensed else logits.max(-1).values).sigmoid()
     logits = logits.dense if is_condensed else logits
     cost = F.softplus(logits)  # -ln(1 - p)
     return ((logits - cost) * gamma).exp().mul(cost).sum(-1)  # p = exp(z - softplus(z))

@@ -72,11 +72,16 @@ class PriorGrid:
             ascends = (columns.diff() > 0).all() and (rows.diff() > 0).all()
             is_grid = torch.equal(torch.stack([x, y], -1).flatten(0, 1), points[:, :2])
             if not (ascends and is_grid):
+                cure = "Use BatchTaskAlignedAssigner"
+                if priors.dtype in (torch.float16, torch.bfloat16):
+                    cure = (
+                        f"They are rounded to {priors.dtype}; AreaAwareYOLOv8Head has "
+                        "them in float32, in a stock head use BatchTaskAlignedAssigner"
+                    )
                 raise ValueError(
                     f"the {len(points)} priors of stride {points[0, 2].item():g} are "
                     f"not {height} rows of {width} ascending points: "
-                    "SparseTaskAlignedAssigner needs regular grids. Use "
-                    "BatchTaskAlignedAssigner"
+                    f"SparseTaskAlignedAssigner needs regular grids. {cure}"
                 )
         return cls(levels, sizes)
 
@@ -143,4 +148,5 @@ def _between(lines: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     shape = (len(lines), len(low))
     first = torch.searchsorted(lines, low.expand(shape).contiguous(), right=True)
     end = torch.searchsorted(lines, high.expand(shape).contiguous())
-    return first.T, (end - first).clamp(min=0).T
+    # Nothing is between a number and nan, which is sorted behind the padding.
+    return first.T, ((end - first) * (low < high)).T

@@ -26,12 +26,17 @@ class SparseTaskAlignedAssigner(nn.Module):
 
     This is what Ultralytics 8.3 assigns, without a (boxes × priors) tensor. (A box with
     fewer candidates of positive metric than ``topk`` takes no more than those.
-    Ultralytics fills up with priors of metric zero, which ones depends on the device;
-    their target is zero, so that no loss notices.) MMYOLO's own assigner lets a
-    contested prior go to a box that does not contain it; this one does not.
+    Ultralytics fills up with priors of metric zero, which ones depends on the device.
+    Their target is zero, unless another box has taken such a prior too, which then
+    counts as contested there: seen on inputs of 128 px full of boxes.) MMYOLO's own
+    assigner lets a contested prior go to a box that does not contain it, and takes a
+    box whose coordinates add up to 0 or less for padding; this one does neither.
 
     Replaces ``BatchTaskAlignedAssigner`` in any mmyolo head, with the same config keys.
-    ``AreaAwareYOLOv8Head`` calls :meth:`assign` and needs no dense target either.
+    The defaults are those of YOLOv8. For a recipe that leaves keys to the defaults of
+    ``BatchTaskAlignedAssigner``, as those of YOLOv6 and PP-YOLOE do, write
+    ``use_ciou=False, eps=1e-7`` too. ``AreaAwareYOLOv8Head`` calls :meth:`assign` and
+    needs no dense target either.
 
     Args:
         num_classes: Number C of classes.
@@ -42,7 +47,7 @@ class SparseTaskAlignedAssigner(nn.Module):
         use_ciou: CIoU as overlap; False for IoU, as YOLOv6 and PP-YOLOE have it.
         min_side: Sides in px below this count as this long when it is decided which
             priors lie inside a box, so that small boxes find some (the rule of
-            Ultralytics 8.4, there 16). 0 turns the rule off.
+            Ultralytics 8.4, there the stride of the second level). 0 turns it off.
         topk2: Of the priors that a box holds in the end, keep this many; None for all.
 
     Raises:

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from tests.conftest import SIZE, STRIDES, batch, features, ground_truth
+from tests.conftest import (
+    NUM_CLASSES,
+    SIZE,
+    STRIDES,
+    batch,
+    features,
+    ground_truth,
+)
 from tests.two_processes import rank_0_of_2
 
 NEUTRAL = {
@@ -15,6 +22,11 @@ NEUTRAL = {
     "no sync": dict(sync_avg_factor=False),
     "lambda 0": dict(loss_bg=dict(type="BgPenaltyLoss", lambda_bg=0.0)),
 }
+SPARSE = dict(type="SparseTaskAlignedAssigner", num_classes=NUM_CLASSES)
+ASSIGNERS = {"dense": {}, "sparse": dict(train_cfg=dict(assigner=SPARSE))}
+each_assigner = pytest.mark.parametrize(
+    "assigner", ASSIGNERS.values(), ids=list(ASSIGNERS)
+)
 BATCHES = {
     "many": (40, 25),
     "few": (1, 3),
@@ -65,18 +77,19 @@ def test_neutral_settings_equal_stock_bit_for_bit(make_head, settings, boxes):
         assert torch.equal(grad, value)
 
 
-def test_a_list_of_instances_gives_what_the_fast_collate_gives(make_head):
+@each_assigner
+def test_a_list_of_instances_gives_what_the_fast_collate_gives(make_head, assigner):
     from mmengine.structures import InstanceData
 
     samples = batch((5, 2))
     x = features()
-    fast = make_head().loss(x, samples)
+    fast = make_head(**assigner).loss(x, samples)
     gt = samples["bboxes_labels"]
     instances = [
         InstanceData(bboxes=gt[gt[:, 0] == i, 2:], labels=gt[gt[:, 0] == i, 1])
         for i in range(2)
     ]
-    head = make_head()
+    head = make_head(**assigner)
     slow = head.loss_by_feat(*head(x), instances, samples["img_metas"])
     for name, value in fast.items():
         assert torch.equal(slow[name], value), name
@@ -155,12 +168,15 @@ def test_half_precision_is_finite_and_close(make_head, dtype, boxes):
         torch.testing.assert_close(losses[name], exact[name], rtol=0.2, atol=1e-3)
 
 
-def test_degenerate_boxes_are_finite(make_head):
-    gt = ground_truth((3, 0))
+@each_assigner
+def test_degenerate_boxes_are_finite(make_head, assigner):
+    gt = ground_truth((5, 0))
     gt[0, 4:] = gt[0, 2:4]  # no area
     gt[1, 4] = gt[1, 2]  # no width
+    gt[2, 2:] = torch.tensor([60, 60, 20, 20])  # inside out
+    gt[3, 2:] = torch.tensor([-60, -60, 20, 20])  # mostly outside
     samples = dict(bboxes_labels=gt, img_metas=[{}, {}])
-    losses, grads = losses_and_grads(make_head(**FULL), samples)
+    losses, grads = losses_and_grads(make_head(**FULL, **assigner), samples)
     assert all(value.isfinite() for value in losses.values())
     assert all(grad.isfinite().all() for grad in grads)
 
@@ -285,7 +301,7 @@ def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
 # is in eval mode: it would see other batches. The second split leaves rank 1 no box.
 
 
-def _gradients(rank: int, world_size: int, boxes: tuple[int, ...]) -> list:
+def _gradients(rank: int, world_size: int, boxes: tuple, assigner: dict) -> list:
     from mmengine.registry import MODELS, DefaultScope
 
     from tests.conftest import head_config
@@ -293,7 +309,7 @@ def _gradients(rank: int, world_size: int, boxes: tuple[int, ...]) -> list:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmyolo"):
-        head = MODELS.build(head_config(**FULL)).train()
+        head = MODELS.build(head_config(**FULL, **assigner)).train()
     for module in head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
@@ -310,9 +326,11 @@ def _gradients(rank: int, world_size: int, boxes: tuple[int, ...]) -> list:
 
 
 @pytest.mark.parametrize("boxes", [(12, 3, 5, 9), (12, 3, 0, 0), (0, 0, 0, 0)])
-def test_two_processes_give_the_gradients_of_one(boxes, free_port):
-    grads = rank_0_of_2(_gradients, free_port, boxes)
-    for grad, expected in zip(grads, _gradients(0, 1, boxes), strict=True):
+@each_assigner
+def test_two_processes_give_the_gradients_of_one(boxes, assigner, free_port):
+    grads = rank_0_of_2(_gradients, free_port, boxes, assigner)
+    alone = _gradients(0, 1, boxes, assigner)
+    for grad, expected in zip(grads, alone, strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-5 * scale + 1e-12
 

@@ -4,10 +4,13 @@ import itertools
 
 import pytest
 import torch
+from mmengine.registry import MODELS, DefaultScope
+from mmyolo.models import YOLOv8HeadModule
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.conftest import NUM_CLASSES, batch, features
+from mmareaaware.models.losses import SparseLogits, SparseTargets, bg_penalty_loss
+from tests.conftest import NUM_CLASSES, batch, features, head_config
 
 ASSIGNER = dict(type="SparseTaskAlignedAssigner", num_classes=NUM_CLASSES)
 AREA_WEIGHTS = {
@@ -68,6 +71,7 @@ def test_sparse_equals_dense_with_everything(make_head, area_weight):
         {},
         dict(class_weight=[0.5, 1, 2, 1, 0.5]),
         dict(margin=dict(type="LDAMMargin"), class_counts=[9, 5, 50, 1, 2]),
+        dict(class_weight=[0.5, 1, 2, 1, 0.5], margin=[0.1, 0.2, 0.3, 0.4, 0.5]),
     )
     for extra, smoothing, gamma, penalty in itertools.product(
         balance, (0.0, 0.1), (0.0, 1.5), PENALTIES
@@ -89,6 +93,18 @@ def test_sparse_equals_dense_with_everything(make_head, area_weight):
 def test_sparse_equals_dense_with_few_and_many_boxes(make_head, boxes, penalty):
     loss_cls = dict(type="AreaAwareBCELoss")
     assert_paths_agree(make_head, batch(boxes), loss_cls=loss_cls, loss_bg=penalty)
+
+
+def test_sparse_equals_dense_where_classes_tie():
+    """As logits in half precision do: one of them gets the gradient."""
+    logits = torch.randint(-3, 0, (2, 50, NUM_CLASSES)).float()
+    targets = SparseTargets(*torch.zeros(3, 1).long(), torch.ones(1))
+    grads = []
+    for read in (lambda z: z, lambda z: SparseLogits.read(z, targets, maxima=True)):
+        leaf = logits.clone().requires_grad_()
+        bg_penalty_loss(read(leaf), targets.sums(2, 50)).backward()
+        grads.append(leaf.grad)
+    assert torch.equal(*grads)
 
 
 def test_sparse_equals_dense_with_weighed_boxes(make_head):
@@ -173,6 +189,62 @@ def test_box_losses_differ(make_head):
     assert losses["iou"] < losses["diou"] < losses["ciou"]
 
 
+class Identity(YOLOv8HeadModule):
+    def forward(self, x):
+        return super().forward([f * 0 for f in x])
+
+
+def test_what_a_head_module_does_of_its_own_is_done(make_head):
+    config = head_config(train_cfg=dict(assigner=dict(ASSIGNER)))
+    head = make_head(train_cfg=dict(assigner=dict(ASSIGNER)))
+    calls = []
+    head.head_module.register_forward_hook(lambda *_: calls.append(1))
+    head.train()(features())
+    assert calls == [1]
+    config.head_module.type = Identity
+    with DefaultScope.overwrite_default_scope("mmyolo"):
+        head = MODELS.build(config).train()
+    scores, *_ = head(features())
+    assert all((score.std((2, 3)) == 0).all() for score in scores)
+
+
+class Made(TorchDispatchMode):
+    """How many tensors of a certain number of elements are made, views left out."""
+
+    def __init__(self, numel):
+        super().__init__()
+        self.numel = numel
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.numel() == self.numel:
+            given = {a.data_ptr() for a in args if isinstance(a, torch.Tensor)}
+            self.count += result.data_ptr() not in given
+        return result
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, dict(class_weight=[0.5, 1, 2, 1, 0.5], margin=[0.1, 0.2, 0.3, 0.4, 0.5])],
+    ids=["weighted by area", "balanced"],
+)
+def test_no_dense_targets_are_made(make_head, settings):
+    head = make_head(
+        train_cfg=dict(assigner=dict(ASSIGNER)),
+        loss_cls=dict(type="AreaAwareBCELoss", **settings),
+        loss_bg=dict(type="BgPenaltyLoss"),
+    )
+    samples = batch((25, 3))
+    outputs = head(features())
+    numel = sum(score.numel() for score in outputs[0])
+    with Made(numel) as made:
+        losses = head.loss_by_feat(*outputs, *samples.values())
+        sum(v for k, v in losses.items() if "loss" in k).backward()
+    # The logits of all levels, their softplus, and the gradient
+    assert made.count == 3
+
+
 class Waits(TorchDispatchMode):
     """Operations for which a GPU would have to be waited for."""
 
@@ -182,13 +254,19 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.__name__.partition(".")[0]
-        if name in ("nonzero", "_local_scalar_dense", "masked_select"):
+        waits = name in ("nonzero", "_local_scalar_dense", "masked_select")
+        if name.startswith("index") or name == "_index_put_impl_":
+            waits |= any(i is not None and i.dtype == torch.bool for i in _indices(args))
+        if waits:
             self.names.append(name)
         return func(*args, **(kwargs or {}))
 
 
-def test_the_loss_waits_for_the_device_for_sizes_only(make_head):
-    """Beside these two, the assigner waits once for the number of pairs."""
+def _indices(args):
+    return args[1] if len(args) > 1 and isinstance(args[1], (list, tuple)) else ()
+
+
+def test_the_loss_waits_for_the_device_for_sizes_only(make_head, monkeypatch):
     head = make_head(
         train_cfg=dict(assigner=dict(ASSIGNER)),
         loss_cls=dict(type="AreaAwareBCELoss"),
@@ -198,6 +276,13 @@ def test_the_loss_waits_for_the_device_for_sizes_only(make_head):
     outputs = head(features())
     head.loss_by_feat(*outputs, *samples.values())  # makes the priors
     with Waits() as waits:
+        as_list = torch.Tensor.tolist  # has nothing to dispatch on a CPU
+
+        def tolist(tensor):
+            waits.names.append("tolist")
+            return as_list(tensor)
+
+        monkeypatch.setattr(torch.Tensor, "tolist", tolist)
         head.loss_by_feat(*outputs, *samples.values())
-    # The positives; and `torch.any(weight > 0)` in the box loss of mmyolo
-    assert waits.names == ["nonzero", "_local_scalar_dense"]
+    # The number of pairs, the positives; `torch.any(weight > 0)` in mmyolo's box loss
+    assert waits.names == ["tolist", "nonzero", "_local_scalar_dense"]

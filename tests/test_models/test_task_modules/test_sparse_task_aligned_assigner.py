@@ -263,9 +263,10 @@ def test_not_a_number_is_seen():
     assert build()(*args)["assigned_scores"].isnan().any()
 
 
-def test_a_box_that_is_not_a_number_gets_nothing():
+@pytest.mark.parametrize("corner", [slice(None), 0, 1, 2, 3])
+def test_a_box_that_is_not_a_number_gets_nothing(corner):
     args = crowd()
-    args[4][0] = float("nan")
+    args[4][0, :, corner] = float("nan")
     result = build(min_side=16)(*args)
     assert not result["fg_mask_pre_prior"][0].any()
     assert result["fg_mask_pre_prior"][1].any()
@@ -300,8 +301,8 @@ class Largest(TorchDispatchMode):
         return result
 
 
-def test_memory_grows_with_the_pairs_only(make_head):
-    """No (B, G, N) tensor, and no dense targets beside the logits."""
+def test_memory_grows_with_the_pairs_only():
+    """No (B, G, N) tensor, and no dense targets."""
     num_gts, size, classes = 400, 256, 40
     pred, _, priors, labels, boxes, _ = crowd(num_gts, 1, size)
     centre = (boxes[0, :, :2] + boxes[0, :, 2:]) / 2
@@ -352,4 +353,12 @@ def test_irregular_priors_are_refused(spoil, message):
     args = crowd()
     args[2] = spoil(args[2])
     with pytest.raises(ValueError, match=message):
+        build()(*args)
+
+
+def test_rounded_priors_are_refused_with_the_reason():
+    """Stock heads have the dtype of the network; bfloat16 cannot hold 1028."""
+    args = crowd(size=2048)
+    args[2] = args[2].bfloat16()
+    with pytest.raises(ValueError, match=r"rounded to torch\.bfloat16; AreaAware"):
         build()(*args)
