@@ -256,7 +256,9 @@ class Waits(TorchDispatchMode):
         name = func.__name__.partition(".")[0]
         waits = name in ("nonzero", "_local_scalar_dense", "masked_select")
         if name.startswith("index") or name == "_index_put_impl_":
-            waits |= any(i is not None and i.dtype == torch.bool for i in _indices(args))
+            waits |= any(
+                i is not None and i.dtype == torch.bool for i in _indices(args)
+            )
         if waits:
             self.names.append(name)
         return func(*args, **(kwargs or {}))
