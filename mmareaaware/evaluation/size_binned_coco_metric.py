@@ -127,6 +127,7 @@ class SizeBinnedCocoMetric(CocoMetric):
             if self.img_ids is None:
                 self.cat_ids = self._coco_api.get_cat_ids(self.dataset_meta["classes"])
                 self.img_ids = self._coco_api.get_img_ids()
+                self._check_classes(logger)
                 if self.relative:
                     _areas_to_shares(self._coco_api)
             predictions = load(self.results2json(preds, outfile_prefix)["bbox"])
@@ -152,6 +153,17 @@ class SizeBinnedCocoMetric(CocoMetric):
         coco_eval.evaluate()
         coco_eval.accumulate()
         return self._report(coco_eval, logger)
+
+    def _check_classes(self, logger: MMLogger) -> None:
+        """Labels count the categories of a file: is that the order of the classes?"""
+        classes = list(self.dataset_meta["classes"])
+        names = [self._coco_api.cats[cat_id]["name"] for cat_id in self.cat_ids]
+        if names != classes:
+            logger.warning(
+                f"the annotations have the categories {names}, the classes are "
+                f"{classes}: mmdet numbers labels by the annotations, so those of "
+                "training and evaluation must have the same categories in one order"
+            )
 
     def _report(self, coco_eval: COCOeval, logger: MMLogger) -> dict[str, float]:
         precision = coco_eval.eval["precision"][..., -1]  # (IoU, recall, class, size)

@@ -400,6 +400,21 @@ def test_the_faster_evaluator_is_taken_where_there_is_one(monkeypatch):
         SizeBinnedCocoMetric(evaluator="faster_coco_eval")
 
 
+def test_categories_in_another_order_are_noticed(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), "warning", said.append)
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(to_coco([annotation(0, [0, 0, 9, 9])], 1)))
+    for classes in (CLASSES, CLASSES[::-1]):
+        assert not said
+        metric = SizeBinnedCocoMetric(ann_file=str(path))
+        metric.dataset_meta = dict(classes=classes)
+        metric.process({}, samples([], [], 1))
+        metric.evaluate(1)
+    (text,) = said
+    assert f"have the categories {list(CLASSES)}, the classes are" in text
+
+
 def test_image_ids_may_be_strings(tmp_path):
     """The faster evaluator knows numbers only."""
     box = [10, 10, 20, 20]
