@@ -6,7 +6,8 @@ Every contestant starts from the same raw maps of the last convolutions, (B, C, 
 and (B, 64, H, W) a level, decodes them as its own code does, and ends with the
 gradients of the maps. Ultralytics takes part if it is installed (8.4 or newer). What
 does not fit into memory shows as a dash. Prints a table, writes `loss_step.json` and a
-plot for each number of classes and size.
+plot for each number of classes and size. What the features cost, "all on / ours", is
+from rounds of these two alone, `seconds_on_off` in the record, after those of all.
 """
 
 import argparse

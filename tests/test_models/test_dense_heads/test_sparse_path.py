@@ -189,7 +189,7 @@ def test_box_losses_differ(make_head):
     assert losses["iou"] < losses["diou"] < losses["ciou"]
 
 
-class Identity(YOLOv8HeadModule):
+class SeesNothing(YOLOv8HeadModule):
     def forward(self, x):
         return super().forward([f * 0 for f in x])
 
@@ -201,7 +201,7 @@ def test_what_a_head_module_does_of_its_own_is_done(make_head):
     head.head_module.register_forward_hook(lambda *_: calls.append(1))
     head.train()(features())
     assert calls == [1]
-    config.head_module.type = Identity
+    config.head_module.type = SeesNothing
     with DefaultScope.overwrite_default_scope("mmyolo"):
         head = MODELS.build(config).train()
     scores, *_ = head(features())
