@@ -13,7 +13,7 @@ def import_with(prelude: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("package", ["torch", "mmengine", "mmcv", "mmdet", "mmyolo"])
+@pytest.mark.parametrize("package", ["torch", "mmengine", "mmcv", "mmdet"])
 def test_a_missing_package_is_named(package):
     result = import_with(f"sys.modules[{package!r}] = None")
     assert result.returncode != 0
@@ -22,7 +22,21 @@ def test_a_missing_package_is_named(package):
     assert "tools/setup.sh" in last
 
 
-def test_an_mmcv_without_operators_is_named():
+def test_an_opencv_that_wants_a_display_is_named():
+    library = "libGL.so.1: cannot open shared object file"
+    result = import_with(
+        f"import mmareaaware_ops\nclass Broken:\n"
+        f" @staticmethod\n def find_spec(name, path=None, target=None):\n"
+        f"  if name == 'cv2': raise ImportError({library!r})\n"
+        "sys.meta_path.insert(0, Broken)"
+    )
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: mm")
+    assert library in last
+    assert last.endswith("pip install --force-reinstall --no-deps opencv-python-headless")
+
+
+def test_broken_operators_are_named():
     result = import_with("import mmcv; sys.modules['mmcv._ext'] = None")
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: mmcv.ops cannot be used (")
