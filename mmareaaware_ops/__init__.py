@@ -1,0 +1,1 @@
+"""What `mmcv-lite` lacks: the operators of `mmcv._ext`, in torch."""
