@@ -7,18 +7,18 @@ exist too, and say what is missing when they are called.
 from collections.abc import Callable
 from typing import NoReturn
 
-from .deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
-from .deform_conv import (
+from mmareaaware_ops.deform_attn import ms_deform_attn_backward, ms_deform_attn_forward
+from mmareaaware_ops.deform_conv import (
     deform_conv_backward_input,
     deform_conv_backward_parameters,
     deform_conv_forward,
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
 )
-from .focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
-from .nms import nms
-from .roi_align import roi_align_backward, roi_align_forward
-from .soft_nms import softnms
+from mmareaaware_ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
+from mmareaaware_ops.nms import nms
+from mmareaaware_ops.roi_align import roi_align_backward, roi_align_forward
+from mmareaaware_ops.soft_nms import softnms
 
 __all__ = [
     "deform_conv_backward_input",

@@ -34,6 +34,6 @@ say "1/3 torch $TORCH, the $STACK stack and mmareaaware, into $venv"
 say "2/3 the operators of mmcv: $OPS"
 [ "$OPS" = torch ] || tools/compile_mmcv.sh "$venv/bin/python"
 say "3/3 checking that it works"
-"$venv/bin/python" -m mmareaaware.check
+"$venv/bin/python" -W ignore -m mmareaaware.check
 echo "$inputs" >"$venv/.mmareaaware"
 say "ready: source $venv/bin/activate"
