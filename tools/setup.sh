@@ -30,7 +30,11 @@ inputs=$( (echo "$STACK $OPS $TORCH $PWD"; "$PYTHON" -VV; cat pyproject.toml too
     fail "$PYTHON is missing or older than 3.10: PYTHON=/path/to/python3 tools/setup.sh"
 say "1/3 torch $TORCH, the $STACK stack and mmareaaware, into $venv"
 "$PYTHON" -m venv --clear "$venv" || fail "no venv (Debian, Ubuntu: apt install python3-venv)"
-"$venv/bin/python" -m pip install --disable-pip-version-check "torch==$TORCH" -e ".[$STACK,dev]"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+pip install "torch==$TORCH" -e ".[$STACK,dev]"
+# MMEngine asks for the OpenCV that needs libGL, which a machine without a display lacks.
+"$venv/bin/python" -c 'import cv2' 2>/dev/null ||
+    pip install -q --force-reinstall --no-deps opencv-python-headless
 say "2/3 the operators of mmcv: $OPS"
 [ "$OPS" = torch ] || tools/compile_mmcv.sh "$venv/bin/python"
 say "3/3 checking that it works"
