@@ -20,20 +20,22 @@ from torch import Tensor
 REPLACEMENTS = {
     "LoadAnnotations": "mmdet.LoadAnnotations",
     "YOLOv5RandomAffine": "IgnoreAwareRandomAffine",
+    "yolov5_collate": "ignore_aware_collate",
 }
 
 
 def ignore_aware(cfg):
-    """Stock pipelines, as they are when ignored boxes are to arrive at the loss.
+    """A stock data loader or hooks, as they are when ignored boxes are to be kept.
 
     Args:
-        cfg: A pipeline, or anything that holds some: those inside of ``Mosaic`` and
-            ``YOLOv5MixUp`` are found, and that of a ``PipelineSwitchHook`` in
-            ``custom_hooks``. Stays as it is.
+        cfg: ``train_dataloader``, a pipeline, or ``custom_hooks``, where a
+            ``PipelineSwitchHook`` has one. The pipelines inside of ``Mosaic`` and
+            ``YOLOv5MixUp`` are found. Stays as it is.
 
     Returns:
         A copy in which ``LoadAnnotations`` is MMDetection's, which loads ignored boxes
-        too, and ``YOLOv5RandomAffine`` is :class:`IgnoreAwareRandomAffine`.
+        too, ``YOLOv5RandomAffine`` is :class:`IgnoreAwareRandomAffine`, and
+        ``yolov5_collate`` is :func:`ignore_aware_collate`.
 
     Example:
         >>> ignore_aware([dict(type="LoadAnnotations", with_bbox=True)])
