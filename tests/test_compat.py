@@ -1,4 +1,5 @@
 import pickle
+import re
 import subprocess
 import sys
 
@@ -73,9 +74,29 @@ def test_mmyolo_is_mended_only_where_needed(monkeypatch, mmcv_version, needed):
     assert compat._mmyolo_refuses_mmcv() == needed
 
 
-def test_every_entry_says_what_why_and_until_when():
+@pytest.mark.parametrize("is_needed", [True, False])
+def test_activate_applies_what_is_needed_and_says_so(monkeypatch, is_needed):
+    applied = []
+    entry = compat.Entry(
+        name="a mend",
+        versions="of something",
+        why="it breaks",
+        until="it does not",
+        is_needed=lambda: is_needed,
+        apply=lambda: applied.append("a mend"),
+    )
+    monkeypatch.setattr(compat, "ENTRIES", (entry,))
+    assert compat.activate() == ((entry,) if is_needed else ())
+    assert applied == ["a mend"] * is_needed
+
+
+def test_entries_name_the_packages_that_disagree():
+    """And have names of their own, under which ``check`` lists them."""
+    assert len({entry.name for entry in compat.ENTRIES}) == len(compat.ENTRIES) == 2
     for entry in compat.ENTRIES:
-        assert all((entry.name, entry.versions, entry.why, entry.until))
+        assert re.search(r"(mmyolo|mmengine) (<= )?\d[\d.]* with ", entry.versions)
+        for text in (entry.why, entry.until):
+            assert re.search(r"mmyolo|torch\.load|checkpoint", text), text
 
 
 class Attack:

@@ -29,6 +29,7 @@ from mmareaaware.analysis import (
     build_training_set,
     open_config,
 )
+from mmareaaware.datasets import ignore_aware_collate
 from mmareaaware.models import AreaAwareYOLOv8Head, weigh_priors
 from mmareaaware.visualization import draw_box, show_image
 
@@ -179,10 +180,8 @@ def main() -> None:
         )
     item = dataset[args.index]
     image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
-    boxes, labels = boxes_and_labels(item)
-    rows = torch.cat([torch.zeros(len(boxes), 1), labels[:, None].float(), boxes], 1)
-    data = dict(inputs=item["inputs"][None], data_samples=dict(bboxes_labels=rows))
-    matched = Matched(model, data)
+    boxes_and_labels(item)  # or an error in words
+    matched = Matched(model, ignore_aware_collate([item]))
     print_table(matched, list(dataset.metainfo.get("classes", [])))
     draw(matched, image, args.out)
     print(f"picture: {args.out}")

@@ -32,7 +32,7 @@ EVALUATED = {
     "background/bg_fp_per_image_recall0.5",
 }
 # The penalty from the first epoch on, so that everything is in the logs.
-PENALTY_AT_ONCE = {"custom_hooks.2.burn_in": 0, "custom_hooks.2.schedule": "constant"}
+PENALTY_AT_ONCE = {"custom_hooks.3.burn_in": 0, "custom_hooks.3.schedule": "constant"}
 
 
 def command(root, tool, *arguments, **options) -> list[str]:
@@ -234,8 +234,8 @@ def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
     ("option", "message"),
     [
         ("model.bbox_head.loss_bg.lambda_bg=-1", "must not be negative, got -1"),
-        ("custom_hooks.2.schedule=exp", "got 'exp'"),
-        ("custom_hooks.2.param=bbox_head.loss_bgg.lambda_bg", "no module 'loss_bgg'"),
+        ("custom_hooks.3.schedule=exp", "got 'exp'"),
+        ("custom_hooks.3.param=bbox_head.loss_bgg.lambda_bg", "no module 'loss_bgg'"),
         ("model.bbox_head.loss_cls.area_weight=Step", "got 'Step'"),
     ],
 )

@@ -6,17 +6,28 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 
-import torch
+from mmengine.utils.dl_utils import collect_env
 
-PACKAGES = ("torch", "mmengine", "mmcv", "mmdet", "mmyolo", "mmareaaware")
+PACKAGES = ("mmcv", "mmdet", "mmyolo", "mmareaaware")
 
 
 def environment() -> dict[str, str | int]:
-    """Versions, device, commit and the name of the data, without any path."""
-    result = dict(python=platform.python_version())
+    """Versions, device, commit and the name of the data, without any path.
+
+    Returns:
+        By name: ``python``, ``torch``, the mm packages, ``cpu`` and ``cores``; ``gpu``,
+        ``data_root`` and ``commit`` where there is one.
+    """
+    found = collect_env()
+    result = dict(
+        python=found["Python"].split()[0],
+        torch=found["PyTorch"],
+        mmengine=found["MMEngine"],
+    )
     result |= {name: import_module(name).__version__ for name in PACKAGES}
-    if torch.cuda.is_available():
-        result["gpu"] = torch.cuda.get_device_name()
+    gpus = [name for key, name in found.items() if key.startswith("GPU ")]
+    if gpus:
+        result["gpu"] = ", ".join(gpus)
     result["cpu"] = _cpu()
     result["cores"] = num_cores()
     if "DATA_ROOT" in os.environ:

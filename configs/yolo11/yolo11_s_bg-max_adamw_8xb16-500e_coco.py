@@ -1,6 +1,6 @@
 # AdamW and a cosine instead of SGD and a straight line: converges with less tuning on
 # small data sets.
-_base_ = "./yolo11_s_area-aware_bg-max_8xb16-500e_coco.py"
+_base_ = "./yolo11_s_bg-max_8xb16-500e_coco.py"
 
 base_lr = 1e-3
 
