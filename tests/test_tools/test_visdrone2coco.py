@@ -85,7 +85,7 @@ def test_what_is_not_evaluated_is_ignored_for_every_class(root, visdrone):
     assert ids == list(range(1, len(ids) + 1))
 
 
-# In image a, by score: a pedestrian and a car are found; before the car comes one in the
+# In image a, by score: a pedestrian and a car are found, before the car one in the
 # ignored region; the last is on background.
 DETECTIONS = {
     (10, 20, 40, 60): (0, 0.9),
