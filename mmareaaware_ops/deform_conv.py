@@ -86,7 +86,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Write the gradients of input and offset; arguments as for the forward function."""
+    """Write the gradients of input and offset; arguments as for `deform_conv_forward`."""
     geometry = _Geometry(
         (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     )
@@ -116,7 +116,7 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> None:
-    """Write `scale` times the gradient of the weight."""
+    """Write `scale` times the gradient of the weight; else as the function above."""
     geometry = _Geometry(
         (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     )
@@ -286,12 +286,13 @@ def _sample(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
     height, width = maps.shape[3:]
     inside = (y > -1) & (y < height) & (x > -1) & (x < width)
     flat = maps.flatten(3)
+    top, left = y.detach().floor(), x.detach().floor()
+    below, right = y - top, x - left  # shares of the second row and column
     total = 0
-    for row in (y.detach().floor(), y.detach().floor() + 1):
-        for column in (x.detach().floor(), x.detach().floor() + 1):
+    for row, share_y in ((top, 1 - below), (top + 1, below)):
+        for column, share_x in ((left, 1 - right), (left + 1, right)):
             exists = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
-            weight = weight.where(inside & exists, 0)  # (B, G, taps, h, w)
+            weight = (share_y * share_x).where(inside & exists, 0)
             index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             index = index.long().flatten(2)[:, :, None].expand(-1, -1, maps.size(2), -1)
             values = flat.gather(3, index).view(*maps.shape[:3], *y.shape[2:])
