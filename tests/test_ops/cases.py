@@ -55,7 +55,9 @@ def boxes_and_scores(draw: Draw) -> tuple[Tensor, Tensor]:
     center = draw.uniform(number, 2, high=size)
     side = draw.uniform(number, 2, low=-0.02, high=draw.choice(0.1, 0.5, 1.0)) * size
     boxes = torch.cat([center - side / 2, center + side / 2], 1)
-    kind = draw.choice("plain", "integer", "clusters", "classes", "equal", "nan", "line")
+    kind = draw.choice(
+        "plain", "integer", "clusters", "classes", "equal", "nan", "line"
+    )
     if kind == "integer":  # many overlaps that are equal, or equal the threshold
         boxes = (boxes / size * 12).round()
     elif kind == "clusters":

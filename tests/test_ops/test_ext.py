@@ -15,7 +15,9 @@ from mmareaaware_ops import ext
 def test_has_every_operator_that_mmcv_asks_for():
     asked = set()
     for path in Path(mmcv.ops.__file__).parent.glob("*.py"):
-        for names in re.findall(r"load_ext\(\s*'_ext',\s*\[(.*?)\]", path.read_text(), re.S):
+        for names in re.findall(
+            r"load_ext\(\s*'_ext',\s*\[(.*?)\]", path.read_text(), re.S
+        ):
             asked |= set(re.findall(r"'(\w+)'", names))
     assert len(asked) > 80
     assert set(ext.__all__) <= asked

@@ -20,9 +20,10 @@ def test_equals_recorded(name):
         result = OPERATORS[name](mmareaaware_ops.ext, seed)
         error = np.abs(projections(result) - close[seed])
         scale = np.maximum(close[seed][:, :1], 1)  # largest magnitude
-        if checksum(result) != exact[seed] or not (
-            error <= result.tolerance * scale
-        ).all():
+        if (
+            checksum(result) != exact[seed]
+            or not (error <= result.tolerance * scale).all()
+        ):
             wrong.append(seed)
     assert not wrong
 

@@ -45,7 +45,9 @@ def test_one_roi_at_a_time_changes_nothing(monkeypatch):
     expected = [run(mmareaaware_ops.ext, seed) for seed in range(0, NUM_CASES, 10)]
     monkeypatch.setattr(module, "CHUNK", {"cpu": 1})
     for seed, result in zip(range(0, NUM_CASES, 10), expected, strict=True):
-        for a, b in zip(run(mmareaaware_ops.ext, seed).close, result.close, strict=True):
+        for a, b in zip(
+            run(mmareaaware_ops.ext, seed).close, result.close, strict=True
+        ):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)
 
 
