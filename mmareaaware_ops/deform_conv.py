@@ -86,7 +86,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Write the gradients of input and offset; arguments as for the forward function."""
+    """Write the gradients of input and offset; arguments as for `deform_conv_forward`."""
     geometry = _Geometry(
         (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     )
@@ -116,7 +116,7 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> None:
-    """Write `scale` times the gradient of the weight."""
+    """Write `scale` times the gradient of the weight; else as the function above."""
     geometry = _Geometry(
         (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     )
@@ -233,21 +233,24 @@ def _convolve(
     geometry: _Geometry,
 ) -> Tensor:
     """Deformable convolution, (B, O, h, w), differentiable by every tensor."""
-    torchvision = torchvision_ops()
-    if torchvision:  # reads the numbers of groups from the shapes
-        stride, padding, dilation, _, _ = geometry
-        return torchvision.deform_conv2d(
-            input, offset, weight, bias, stride, padding, dilation, mask
-        )
     batch, channels = input.shape[:2]
     height, width = offset.shape[2:]
     kernel = weight.shape[2:]
     taps, parts = kernel[0] * kernel[1], geometry.deform_groups
-    place = _undeformed(kernel, (height, width), geometry).to(offset)
-    place = place + offset.view(batch, parts, taps, 2, height, width)
+    moved = offset.view(batch, parts, taps, 2, height, width)
+    place = _undeformed(kernel, (height, width), geometry).to(offset) + moved
     y, x = place.unbind(3)  # (B, parts, taps, h, w)
+    inside = (y > -1) & (y < input.size(2)) & (x > -1) & (x < input.size(3))
+    torchvision = torchvision_ops()
+    if torchvision:  # reads the numbers of groups from the shapes
+        # At -1, where the taps of a new module's border are, only it has a slope.
+        moved = moved.where(inside[:, :, :, None], moved.detach())
+        stride, padding, dilation, _, _ = geometry
+        return torchvision.deform_conv2d(
+            input, moved.view_as(offset), weight, bias, stride, padding, dilation, mask
+        )
     maps = input.view(batch, parts, channels // parts, *input.shape[2:])
-    columns = _sample(maps, y, x)  # (B, parts, C / parts, taps, h, w)
+    columns = _sample(maps, y, x, inside)  # (B, parts, C / parts, taps, h, w)
     if mask is not None:
         columns = columns * mask.view(batch, parts, 1, taps, height, width)
     columns = columns.view(batch, geometry.groups, -1, height * width)
@@ -272,26 +275,27 @@ def _undeformed(
     return torch.stack([y, x], 2).flatten(0, 1)
 
 
-def _sample(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Bilinear samples, zero from a cell outside on, as their gradients are.
+def _sample(maps: Tensor, y: Tensor, x: Tensor, inside: Tensor) -> Tensor:
+    """Bilinear samples; zero, as their gradients are, from a cell outside on.
 
     Args:
         maps: (B, G, C, H, W)
         y: (B, G, taps, h, w) in cells.
         x: The same along x.
+        inside: Those that are less than a cell outside.
 
     Returns:
         (B, G, C, taps, h, w)
     """
     height, width = maps.shape[3:]
-    inside = (y > -1) & (y < height) & (x > -1) & (x < width)
     flat = maps.flatten(3)
+    top, left = y.detach().floor(), x.detach().floor()
+    below, right = y - top, x - left  # shares of the second row and column
     total = 0
-    for row in (y.detach().floor(), y.detach().floor() + 1):
-        for column in (x.detach().floor(), x.detach().floor() + 1):
+    for row, share_y in ((top, 1 - below), (top + 1, below)):
+        for column, share_x in ((left, 1 - right), (left + 1, right)):
             exists = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            weight = (1 - (y - row).abs()) * (1 - (x - column).abs())
-            weight = weight.where(inside & exists, 0)  # (B, G, taps, h, w)
+            weight = (share_y * share_x).where(inside & exists, 0)
             index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             index = index.long().flatten(2)[:, :, None].expand(-1, -1, maps.size(2), -1)
             values = flat.gather(3, index).view(*maps.shape[:3], *y.shape[2:])

@@ -34,13 +34,16 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         raise ValueError(f"iou_threshold must not be negative, got {iou_threshold}")
     if boxes.dtype in (torch.half, torch.bfloat16):
         boxes = boxes.float()
+    order = scores.sort(0, descending=True)[1]
+    boxes = boxes[order]
     torchvision = torchvision_ops()
     if torchvision and offset == 0 and boxes.dtype == torch.float:
-        # Compared as a double there and as a float here: 0.6 is not the same number.
-        threshold = float(np.float32(iou_threshold))
-        return torchvision.nms(boxes, scores.to(boxes.dtype), threshold)
-    order = scores.sort(0, descending=True)[1]
-    kept = _greedy(_SortedBoxes.of(boxes[order], offset), iou_threshold)
+        # It orders equal scores in another way, so there must be none; and compares
+        # with a double, which 0.6 as a float is not equal to.
+        descending = -torch.arange(len(boxes), dtype=boxes.dtype, device=boxes.device)
+        kept = torchvision.nms(boxes, descending, float(np.float32(iou_threshold)))
+    else:
+        kept = _greedy(_SortedBoxes.of(boxes, offset), iou_threshold)
     return order[kept]
 
 
@@ -156,7 +159,7 @@ class _SortedBoxes:
             yield torch.stack([first, second]).index_select(1, close)
 
     def _iou(self, first: Tensor, others: "_SortedBoxes", second: Tensor) -> Tensor:
-        """IoU of pairs, (P,): each operation that of the compiled code, to round alike."""
+        """IoU of pairs, (P,), by the operations of the compiled code: it rounds alike."""
         left, top, right, bottom, area = self.columns.index_select(1, first)
         x1, y1, x2, y2, other_area = others.columns.index_select(1, second)
         width = right.minimum(x2) - left.maximum(x1) + self.offset

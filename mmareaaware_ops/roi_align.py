@@ -204,7 +204,7 @@ def _along_yx(of_y: Tensor, of_x: Tensor, maps: Tensor) -> Tensor:
 
 
 class _SamplingGrid:
-    """Where RoIs are sampled, rounded as the compiled operator rounds in their dtype."""
+    """Where RoIs are sampled, rounded in their dtype as the compiled operator does."""
 
     def __init__(
         self,

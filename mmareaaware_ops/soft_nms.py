@@ -46,13 +46,15 @@ def softnms(
     threshold, min_score = np.float32(iou_threshold), np.float32(min_score)
     done = 0
     while done < len(rows):
-        best = done + rows[done:, 4].argmax()
+        best = done + _first_maximum(rows[done:, 4])
         rows[[done, best]] = rows[[best, done]]
         index[[done, best]] = index[[best, done]]
         one, others = rows[done], rows[done + 1 :]
         iou = _iou(one, others, np.float32(offset))
         if method == GAUSSIAN:
-            others[:, 4] *= np.exp(-(iou * iou) / np.float32(sigma))
+            exponent = -(iou * iou) / np.float32(sigma)
+            # C's expf rounds all but exactly; NumPy's, for floats, does not.
+            others[:, 4] *= np.exp(exponent, dtype=np.float64).astype(np.float32)
         elif method == LINEAR:
             others[:, 4] *= np.where(iou >= threshold, 1 - iou, np.float32(1))
         elif method == NAIVE:
@@ -61,6 +63,16 @@ def softnms(
         rows, index = _drop(rows, index, done, rows[done:, 4] < min_score)
     dets[: len(rows)] = torch.from_numpy(rows[:, :5])
     return torch.from_numpy(index)
+
+
+def _first_maximum(scores: np.ndarray) -> int:
+    """Index of it, as comparing one by one finds it: NaN is never more, nor less.
+
+    Boxes without area overlap by 0 / 0; the Gaussian method passes that on.
+    """
+    if np.isnan(scores[0]):
+        return 0
+    return int(np.where(np.isnan(scores), -np.inf, scores).argmax())
 
 
 def _iou(one: np.ndarray, others: np.ndarray, offset: np.float32) -> np.ndarray:
