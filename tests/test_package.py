@@ -34,6 +34,7 @@ def test_it_forces_no_mm_package_on_anyone(wheel):
         (name,) = [n for n in file.namelist() if n.endswith("METADATA")]
         metadata = Parser().parsestr(file.read(name).decode())
         assert not [n for n in file.namelist() if n.startswith(("tests", "tools"))]
+        assert "mmareaaware/py.typed" in file.namelist()
     hard = [r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r]
     assert hard == ["rich"]
     assert {"openmmlab", "mmdet", "onedl"} <= set(metadata.get_all("Provides-Extra"))

@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -45,10 +46,10 @@ def sizes(table: str) -> list[tuple[int, int]]:
     return [(int(w), int(h)) for w, h in re.findall(r"(\d+) × (\d+)", table)]
 
 
-def num_coloured(picture) -> int:
-    """Pixels that are not grey: boxes and priors, on a grey image."""
+def coloured(picture) -> np.ndarray:
+    """Where a picture is not grey: boxes and priors, on a grey image."""
     pixels = plt.imread(picture)[..., :3]
-    return int((np.ptp(pixels, axis=-1) > 0.1).sum())
+    return np.ptp(pixels, axis=-1) > 0.1
 
 
 def test_picture_and_table(run, boxes, tmp_path):
@@ -65,7 +66,11 @@ def test_picture_and_table(run, boxes, tmp_path):
     weights = re.findall(r"(\d\.\d\d) │$", result.stdout, re.MULTILINE)
     assert len(weights) > len(areas) / 2
     assert len(set(weights)) > 1
-    assert num_coloured(tmp_path / "picture.png") > 1000
+    drawn = coloured(tmp_path / "picture.png")
+    assert drawn.sum() > 2000
+    # The lines of boxes are thinner than the dots of priors
+    dots = cv2.erode(drawn.astype(np.uint8), np.ones((3, 3)))
+    assert dots.sum() > 40
 
 
 def test_an_image_without_boxes(run, boxes, tmp_path):
@@ -76,7 +81,7 @@ def test_an_image_without_boxes(run, boxes, tmp_path):
     assert "area weight" in result.stdout  # the header of the table
     pixels = plt.imread(tmp_path / "picture.png")[..., :3]
     # One panel of the image for each of three levels, and nothing drawn onto it
-    assert num_coloured(tmp_path / "picture.png") == 0
+    assert not coloured(tmp_path / "picture.png").any()
     assert (pixels < 1).any(-1).mean() > 0.5
 
 

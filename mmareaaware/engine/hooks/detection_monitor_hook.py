@@ -4,7 +4,12 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors import (
+    BaseDetector,
+    SingleStageDetector,
+    TwoStageDetector,
+)
+from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.structures import DetDataSample
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
@@ -67,9 +72,9 @@ class DetectionMonitorHook(Hook):
         burn_in: int = 1000,
         stop_on_collapse: bool = False,
     ) -> None:
-        for name, value in dict(interval=interval, patience=patience).items():
-            if not value >= 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, number in dict(interval=interval, patience=patience).items():
+            if not number >= 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
         for name, value in dict(min_detections=min_detections, burn_in=burn_in).items():
             if not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
@@ -81,7 +86,7 @@ class DetectionMonitorHook(Hook):
         self.patience = patience
         self.burn_in = burn_in
         self.stop_on_collapse = stop_on_collapse
-        self._probe = None
+        self._probe: ClassificationProbe | None = None
         self._low_looks = 0
 
     def before_train(self, runner) -> None:
@@ -98,8 +103,8 @@ class DetectionMonitorHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Listen to the classification loss of an iteration that is looked at."""
         if self.every_n_train_iters(runner, self.interval):
-            head = _classifying_head(_unwrap(runner.model))
-            self._probe = ClassificationProbe(head.loss_cls)
+            loss_cls = _classification_loss(_unwrap(runner.model))
+            self._probe = ClassificationProbe(loss_cls)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs=None
@@ -189,17 +194,20 @@ def _mean_scores(sums: Tensor, is_two_stage: bool) -> dict[str, float]:
     return values
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _unwrap(model: nn.Module) -> BaseDetector:
     return model.module if is_model_wrapper(model) else model
 
 
-def _classifying_head(model: nn.Module) -> nn.Module:
-    """The head that gives detections their class; of a cascade, the last."""
-    head = model.roi_head.bbox_head if hasattr(model, "roi_head") else model.bbox_head
-    return head[-1] if isinstance(head, nn.ModuleList) else head
+def _classification_loss(model: BaseDetector) -> nn.Module:
+    """Of the head that gives detections their class; of a cascade, of the last."""
+    if not hasattr(model, "roi_head"):
+        return model.bbox_head.loss_cls
+    head = model.roi_head.bbox_head
+    is_cascade = isinstance(model.roi_head, CascadeRoIHead)
+    return (head[-1] if is_cascade else head).loss_cls
 
 
-def _detect(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> list:
+def _detect(model: BaseDetector, inputs: Tensor | Sequence[Tensor]) -> list:
     """Detections of raw images in the coordinates of the network input, by image."""
     was_training = model.training
     model.eval()
