@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmareaaware.config_file import ConfigFileError, read_config
 from mmareaaware.evaluation import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
 from mmareaaware.visualization import COLOURS, draw_box, show_image
 
@@ -312,8 +313,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg = read_config(args.config, args.cfg_options)
+    except ConfigFileError as error:
+        raise SystemExit(f"error: {error}") from None
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = str(args.out / "log")
     cfg.test_evaluator = dict(type="MatchedImages", score_thr=args.score_thr)
