@@ -12,6 +12,7 @@ second one of a box (dup), in a wrong place (loc), of a wrong class (cls), or bo
 import argparse
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ from rich.table import Table
 
 from mmareaaware.config_file import ConfigFileError, read_config
 from mmareaaware.evaluation import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
-from mmareaaware.visualization import COLOURS, draw_box, show_image
+from mmareaaware.visualization import COLOURS, draw_box, fonts_for, show_image
 
 CORRECT = dict(color=COLOURS["sky_blue"])
 FALSE_ALARM = dict(color=COLOURS["orange"], linewidth=1.4)
@@ -242,6 +243,21 @@ def add_legend(figure: Figure, loc: str) -> None:
     )
 
 
+def drawable(classes: Sequence[str]) -> list[str]:
+    """The names of the classes, where there are fonts for them, or else numbers."""
+    families, missing = fonts_for("".join(classes))
+    plt.rcParams["font.family"] = families
+    without = {i: name for i, name in enumerate(classes) if set(name) & missing}
+    if without:
+        warnings.warn(
+            f"no installed font has the letters of {', '.join(without.values())}: the "
+            "pictures show the numbers of these classes. Noto Sans has most scripts "
+            "(fonts-noto-cjk, fonts-noto-core on Debian and Ubuntu)",
+            stacklevel=2,
+        )
+    return [f"class {i}" if i in without else name for i, name in enumerate(classes)]
+
+
 def write(
     images: list[Matched], classes: Sequence[str], out: Path, num: int | None = None
 ) -> list[dict]:
@@ -323,7 +339,7 @@ def main() -> None:
     runner = Runner.from_cfg(cfg)
     runner.test()
     (metric,) = runner.test_evaluator.metrics
-    classes = metric.dataset_meta["classes"]
+    classes = drawable(metric.dataset_meta["classes"])
     print_table(write(metric.images, classes, args.out, args.num), args.score_thr)
     print(f"pictures: {args.out}")
 
