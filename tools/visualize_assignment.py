@@ -160,10 +160,11 @@ def main() -> None:
     init_default_scope(cfg.get("default_scope", "mmyolo"))
     set_random_seed(args.seed)
     model = MODELS.build(cfg.model)
-    if not isinstance(model.bbox_head, AreaAwareYOLOv8Head):
+    head = getattr(model, "bbox_head", None)  # that of two stages is elsewhere
+    if not isinstance(head, AreaAwareYOLOv8Head):
         raise SystemExit(
             "error: bbox_head must be an AreaAwareYOLOv8Head, got "
-            f"{type(model.bbox_head).__name__}"
+            f"{type(head).__name__ if head else None} of a {type(model).__name__}"
         )
     if args.checkpoint:
         load_checkpoint(model, args.checkpoint, map_location="cpu")

@@ -100,3 +100,17 @@ def test_wrong_arguments(run, arguments, config, message):
     result = run(*arguments, **config)
     assert result.returncode != 0
     assert message in result.stderr.splitlines()
+
+
+def test_a_detector_of_two_stages(root, digits, tmp_path):
+    config = (
+        "configs/demo/faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e_digits.py"
+    )
+    tool = root / "tools/visualize_assignment.py"
+    result = subprocess.run(
+        [sys.executable, tool, root / config], capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "error: bbox_head must be an AreaAwareYOLOv8Head" in result.stderr
+    assert "FasterRCNN" in result.stderr

@@ -59,7 +59,8 @@ class DetectionMonitorHook(Hook):
 
     Raises:
         ValueError: A value is out of range. Before training, when the model is neither
-            a one-stage nor a two-stage detector.
+            a one-stage nor a two-stage detector, or its head has no ``loss_cls``, as
+            that of SSD.
         RuntimeError: In training, on a collapse, with ``stop_on_collapse``.
     """
 
@@ -98,6 +99,12 @@ class DetectionMonitorHook(Hook):
                 "DetectionMonitorHook watches one-stage detectors, and two-stage ones "
                 f"with their own RPN, and model.type is {type(model).__name__!r}: take "
                 "the hook out of custom_hooks"
+            )
+        head = _classifying_head(model)
+        if not hasattr(head, "loss_cls"):  # mmdet's own inference needs it, too
+            raise ValueError(
+                "DetectionMonitorHook listens to the module loss_cls of the head, and "
+                f"{type(head).__name__} has none: take the hook out of custom_hooks"
             )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
