@@ -15,7 +15,10 @@ from mmareaaware_ops.deform_conv import (
     modulated_deform_conv_backward,
     modulated_deform_conv_forward,
 )
-from mmareaaware_ops.focal_loss import sigmoid_focal_loss_backward, sigmoid_focal_loss_forward
+from mmareaaware_ops.focal_loss import (
+    sigmoid_focal_loss_backward,
+    sigmoid_focal_loss_forward,
+)
 from mmareaaware_ops.nms import nms
 from mmareaaware_ops.roi_align import roi_align_backward, roi_align_forward
 from mmareaaware_ops.soft_nms import softnms

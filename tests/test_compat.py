@@ -34,7 +34,9 @@ def test_an_opencv_that_wants_a_display_is_named():
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: mm")
     assert library in last
-    assert last.endswith("pip install --force-reinstall --no-deps opencv-python-headless")
+    assert last.endswith(
+        "pip install --force-reinstall --no-deps opencv-python-headless"
+    )
 
 
 def test_broken_operators_are_named():

@@ -89,7 +89,9 @@ def test_mmyolo(blocks, data_options, tmp_path, with_block):
         "model.test_cfg.score_thr": 0.0,
         "train_cfg.dynamic_intervals": None,
     }
-    text = run_tool("mmyolo", recipe("mmyolo", name, block, tmp_path), tmp_path, options)
+    text = run_tool(
+        "mmyolo", recipe("mmyolo", name, block, tmp_path), tmp_path, options
+    )
     assert "coco/bbox_mAP: " in text
     assert ("lambda_bg: " in text) == with_block
 

@@ -110,8 +110,8 @@ class DetectionMonitorHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Listen to the classification loss of an iteration that is looked at."""
         if self.every_n_train_iters(runner, self.interval):
-            loss_cls = _classification_loss(_unwrap(runner.model))
-            self._probe = ClassificationProbe(loss_cls)
+            head = _classifying_head(_unwrap(runner.model))
+            self._probe = ClassificationProbe(head.loss_cls)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs=None
@@ -205,13 +205,12 @@ def _unwrap(model: nn.Module) -> BaseDetector:
     return model.module if is_model_wrapper(model) else model
 
 
-def _classification_loss(model: BaseDetector) -> nn.Module:
-    """Of the head that gives detections their class; of a cascade, of the last."""
+def _classifying_head(model: BaseDetector) -> nn.Module:
+    """The head that gives detections their class; of a cascade, the last."""
     if not hasattr(model, "roi_head"):
-        return model.bbox_head.loss_cls
+        return model.bbox_head
     head = model.roi_head.bbox_head
-    is_cascade = isinstance(model.roi_head, CascadeRoIHead)
-    return (head[-1] if is_cascade else head).loss_cls
+    return head[-1] if isinstance(model.roi_head, CascadeRoIHead) else head
 
 
 def _detect(model: BaseDetector, inputs: Tensor | Sequence[Tensor]) -> list:
