@@ -34,9 +34,7 @@ def test_an_opencv_that_wants_a_display_is_named():
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: mm")
     assert library in last
-    assert last.endswith(
-        "pip install --force-reinstall --no-deps opencv-python-headless"
-    )
+    assert last.endswith(compat.OPENCV_HELP)
 
 
 def test_broken_operators_are_named():
@@ -49,7 +47,7 @@ def test_broken_operators_are_named():
 def test_mmcv_keeps_its_version():
     import mmcv
 
-    assert mmcv.__version__ != "2.0.1"
+    assert mmcv.__version__ == mmcv.version.__version__
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-# `make demo`: with the penalty in the last two epochs. Until then it is the baseline, to
-# the last bit.
+# `make demo`: with the penalty, in the last two epochs. Until then it is the baseline,
+# to the last bit.
 _base_ = "./yolov8_n_baseline_1xb4-6e_digits.py"
 
 model = _base_.bg_max

@@ -1,4 +1,4 @@
-"""``mmcv._ext`` is found in an environment that holds the wheel and nothing of ours else.
+"""``mmcv._ext`` is found in an environment that holds nothing of ours but the wheel.
 
 The mmcv here is a stand-in of one file: what is tested is who finds the module.
 """

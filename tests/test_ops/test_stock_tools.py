@@ -86,12 +86,11 @@ def test_mmyolo(blocks, data_options, tmp_path, with_block):
     block = blocks[0] if with_block else None
     name = "yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"
     options = data_options | {
-        "model.test_cfg.score_thr": 0.0,
+        "model.test_cfg.score_thr": 0.001,
         "train_cfg.dynamic_intervals": None,
     }
-    text = run_tool(
-        "mmyolo", recipe("mmyolo", name, block, tmp_path), tmp_path, options
-    )
+    config = recipe("mmyolo", name, block, tmp_path)
+    text = run_tool("mmyolo", config, tmp_path, options)
     assert "coco/bbox_mAP: " in text
     assert ("lambda_bg: " in text) == with_block
 
@@ -102,10 +101,11 @@ def test_mmdet(blocks, data_options, tmp_path, with_block):
     name = "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
     options = data_options | {
         "model.backbone.init_cfg": None,
-        "model.test_cfg.rcnn.score_thr": 0.0,
+        "model.test_cfg.rcnn.score_thr": 0.001,
         "train_dataloader.dataset.pipeline.2.scale": "(128,128)",
         "val_dataloader.dataset.pipeline.1.scale": "(128,128)",
     }
-    text = run_tool("mmdet", recipe("mmdet", name, block, tmp_path), tmp_path, options)
+    config = recipe("mmdet", name, block, tmp_path)
+    text = run_tool("mmdet", config, tmp_path, options)
     assert "coco/bbox_mAP: " in text
     assert ("rpn_area_weight_mean: " in text) == with_block
