@@ -86,7 +86,7 @@ def test_mmyolo(blocks, data_options, tmp_path, with_block):
     block = blocks[0] if with_block else None
     name = "yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"
     options = data_options | {
-        "model.test_cfg.score_thr": 0.001,
+        "model.test_cfg.score_thr": 1e-4,
         "train_cfg.dynamic_intervals": None,
     }
     config = recipe("mmyolo", name, block, tmp_path)
