@@ -314,15 +314,16 @@ def preprocessor(type="IgnoreAwareDetDataPreprocessor", **options):
     return MODELS.build(cfg | options)
 
 
-def test_preprocessor_hands_them_on(items):
+def test_preprocessor_hands_them_on(items, device):
     batch = collate(items)
-    output = preprocessor()(deepcopy(batch), training=True)
-    expected = preprocessor("YOLOv5DetDataPreprocessor")(deepcopy(batch), training=True)
+    output, expected = (
+        preprocessor(type).to(device)(deepcopy(batch), training=True)
+        for type in ("IgnoreAwareDetDataPreprocessor", "YOLOv5DetDataPreprocessor")
+    )
     assert torch.equal(output["inputs"], expected["inputs"])
     samples, stock_samples = output["data_samples"], expected["data_samples"]
-    assert torch.equal(
-        samples["bboxes_ignored"], batch["data_samples"]["bboxes_ignored"]
-    )
+    ignored = batch["data_samples"]["bboxes_ignored"].to(device)
+    assert torch.equal(samples["bboxes_ignored"], ignored)
     assert torch.equal(samples["bboxes_labels"], stock_samples["bboxes_labels"])
     assert samples["img_metas"] == stock_samples["img_metas"]
     assert samples.keys() - stock_samples.keys() == {"bboxes_ignored"}
