@@ -51,6 +51,12 @@ def wheel(tmp_path_factory) -> Path:
     return wheel
 
 
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """A GPU where there is one: what is computed in float must hold there too."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def head_config(head_type: str = "AreaAwareYOLOv8Head", **overrides) -> dict:
     """A narrow YOLOv8 head with the stock losses and assigner."""
     num_classes = overrides.pop("num_classes", NUM_CLASSES)

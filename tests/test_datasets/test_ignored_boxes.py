@@ -179,6 +179,23 @@ def test_stock_pipelines_drop_them(coco):
     assert not len(dataset[0]["data_samples"].ignored_instances)
 
 
+def test_an_image_of_a_crowd_alone_is_kept(coco, tmp_path):
+    """Empty images may be filtered out; this one has something to say."""
+    content = json.loads((coco / "train.json").read_text())
+    content["annotations"] = [
+        a
+        for a in content["annotations"]
+        if a["image_id"] > 1 or (a["image_id"] == 0 and a["iscrowd"])
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    cfg = dataset_config(coco, ignore_aware(pipelines()["letterbox"]))
+    dataset = DATASETS.build(cfg | dict(ann_file=str(tmp_path / "train.json")))
+    assert len(dataset) == NUM_IMAGES - 1  # the second has no annotation
+    sample = dataset[0]["data_samples"]
+    assert len(sample.gt_instances) == 0
+    assert len(sample.ignored_instances) == 1
+
+
 def test_without_ignored_boxes_the_pipelines_are_those_of_mmyolo(coco, tmp_path):
     content = json.loads((coco / "train.json").read_text())
     content["annotations"] = [a for a in content["annotations"] if not a["iscrowd"]]
@@ -314,15 +331,16 @@ def preprocessor(type="IgnoreAwareDetDataPreprocessor", **options):
     return MODELS.build(cfg | options)
 
 
-def test_preprocessor_hands_them_on(items):
+def test_preprocessor_hands_them_on(items, device):
     batch = collate(items)
-    output = preprocessor()(deepcopy(batch), training=True)
-    expected = preprocessor("YOLOv5DetDataPreprocessor")(deepcopy(batch), training=True)
+    output, expected = (
+        preprocessor(type).to(device)(deepcopy(batch), training=True)
+        for type in ("IgnoreAwareDetDataPreprocessor", "YOLOv5DetDataPreprocessor")
+    )
     assert torch.equal(output["inputs"], expected["inputs"])
     samples, stock_samples = output["data_samples"], expected["data_samples"]
-    assert torch.equal(
-        samples["bboxes_ignored"], batch["data_samples"]["bboxes_ignored"]
-    )
+    ignored = batch["data_samples"]["bboxes_ignored"].to(device)
+    assert torch.equal(samples["bboxes_ignored"], ignored)
     assert torch.equal(samples["bboxes_labels"], stock_samples["bboxes_labels"])
     assert samples["img_metas"] == stock_samples["img_metas"]
     assert samples.keys() - stock_samples.keys() == {"bboxes_ignored"}

@@ -36,11 +36,22 @@ def image(predictions, boxes=((CAT, 0), (DOG, 1)), ignored=()) -> dict:
     return sample.to_dict()
 
 
-def evaluate(*images, **settings) -> dict:
-    metric = BackgroundFPMetric(**settings)
-    metric.process({}, images)
-    values = metric.evaluate(len(images))
-    return {k.removeprefix("background/"): v for k, v in values.items()}
+@pytest.fixture(scope="session")
+def evaluate(device):
+    """The metric of images whose data samples are where a test leaves them."""
+
+    def on_device(value):
+        if isinstance(value, dict):
+            return {k: on_device(v) for k, v in value.items()}
+        return value.to(device) if hasattr(value, "to") else value
+
+    def evaluate(*images, **settings) -> dict:
+        metric = BackgroundFPMetric(**settings)
+        metric.process({}, [on_device(image) for image in images])
+        values = metric.evaluate(len(images))
+        return {k.removeprefix("background/"): v for k, v in values.items()}
+
+    return evaluate
 
 
 def split(values, point="recall0.5") -> dict[str, float]:
@@ -63,7 +74,7 @@ def split(values, point="recall0.5") -> dict[str, float]:
     ],
     ids=["exact", "well", "cls", "loc", "both", "bg", "bg-other-class", "bg-nowhere"],
 )
-def test_one_prediction(prediction, kind):
+def test_one_prediction(prediction, kind, evaluate):
     dog = (DOG, 1, 0.3)  # the recall is half from here on
     values = evaluate(image([(*prediction, 0.9), dog]), score_thrs=(0.5,))
     assert values["fp_per_image_score0.5"] == (kind is not None)
@@ -74,7 +85,7 @@ def test_one_prediction(prediction, kind):
         assert values["fp_per_image_recall0.5"] == 1
 
 
-def test_the_highest_score_takes_a_box_and_the_second_is_a_duplicate():
+def test_the_highest_score_takes_a_box_and_the_second_is_a_duplicate(evaluate):
     sample = image([(CAT, 0, 0.6), (CAT, 0, 0.9), (DOG, 1, 0.5)])
     values = evaluate(sample, recalls=(1,), score_thrs=(0.7,))
     assert values["fp_per_image_score0.7"] == 0
@@ -82,7 +93,7 @@ def test_the_highest_score_takes_a_box_and_the_second_is_a_duplicate():
     assert values["score_thr_recall1"] == 0.5
 
 
-def test_a_detection_takes_the_box_that_it_meets_best():
+def test_a_detection_takes_the_box_that_it_meets_best(evaluate):
     boxes = (([0.0, 0, 20, 20], 0), ([6.0, 0, 26, 20], 0))
     between = ([5.0, 0, 25, 20], 0, 0.9)  # IoU 0.6 and 0.9: takes the second
     left = ([0.0, 0, 16, 20], 0, 0.8)  # IoU 0.8 and 0.4: needs the first
@@ -99,7 +110,7 @@ def test_a_detection_takes_the_box_that_it_meets_best():
     ],
     ids=["loc", "cls", "dup"],
 )
-def test_where_several_kinds_fit_it_is_the_first_of_tide(boxes, kind):
+def test_where_several_kinds_fit_it_is_the_first_of_tide(boxes, kind, evaluate):
     first = [(*box, 0.9) for box in boxes]  # takes both
     values = evaluate(
         image([*first, (DOG, 0, 0.8), (CAT, 2, 0.1)], [*boxes, (CAT, 2)]), recalls=(1,)
@@ -110,14 +121,14 @@ def test_where_several_kinds_fit_it_is_the_first_of_tide(boxes, kind):
 @pytest.mark.parametrize(
     ("threshold", "fp", "bg_fp"), [(0.05, 3, 2), (0.4, 2, 1), (0.5, 1, 1), (0.7, 0, 0)]
 )
-def test_detections_count_from_the_threshold_on(threshold, fp, bg_fp):
+def test_detections_count_from_the_threshold_on(threshold, fp, bg_fp, evaluate):
     predictions = [(NOWHERE, 0, 0.5), (CAT, 1, 0.4), (NOWHERE, 1, 0.1)]
     values = evaluate(image(predictions), score_thrs=(threshold,))
     assert values[f"fp_per_image_score{threshold}"] == fp
     assert values[f"bg_fp_per_image_score{threshold}"] == bg_fp
 
 
-def test_detections_in_ignored_regions_do_not_count():
+def test_detections_in_ignored_regions_do_not_count(evaluate):
     inside = ([109.0, 100, 129, 120], 0, 0.9)  # 0.55 of it
     half_out = ([111.0, 100, 131, 120], 0, 0.9)  # 0.45 of it
     ignored = [NOWHERE]
@@ -130,7 +141,7 @@ def test_detections_in_ignored_regions_do_not_count():
     assert values["recall_best_f1"] == 0.5
 
 
-def test_averages_over_images_with_and_without_objects():
+def test_averages_over_images_with_and_without_objects(evaluate):
     nothing = (NOWHERE, 0, 0.9)
     values = evaluate(
         image([nothing, (CAT, 0, 0.8), (DOG, 1, 0.3)]),
@@ -146,7 +157,7 @@ def test_averages_over_images_with_and_without_objects():
     assert values["fp_per_empty_image_recall0.5"] == 1
 
 
-def test_the_threshold_is_the_highest_that_reaches_the_recall():
+def test_the_threshold_is_the_highest_that_reaches_the_recall(evaluate):
     first = image([(CAT, 0, 0.9), (NOWHERE, 0, 0.8), (DOG, 1, 0.3), (NOWHERE, 1, 0.25)])
     second = image([(NOWHERE, 0, 0.7), (NOWHERE, 1, 0.6), (CAT, 0, 0.6)])
     values = evaluate(first, second, recalls=(0.1, 0.25, 0.5, 0.75, 0.8))
@@ -162,7 +173,7 @@ def test_the_threshold_is_the_highest_that_reaches_the_recall():
     assert math.isnan(values["bg_fp_per_image_recall0.8"])
 
 
-def test_a_recall_is_reached_without_rounding_errors():
+def test_a_recall_is_reached_without_rounding_errors(evaluate):
     """7 of 25 are 0.28, although 0.28 · 25 is more than 7."""
     assert 0.28 * 25 > 7
     boxes = [([10.0 * i, 0, 10.0 * i + 9, 9], 0) for i in range(25)]
@@ -171,7 +182,7 @@ def test_a_recall_is_reached_without_rounding_errors():
     assert values["score_thr_recall0.28"] == 0.5
 
 
-def test_best_f1():
+def test_best_f1(evaluate):
     """F1 = 2 · right / (detections + boxes), by hand from the highest score down."""
     predictions = [
         (CAT, 0, 0.9),  # 2 · 1 / (1 + 2)
@@ -186,7 +197,7 @@ def test_best_f1():
     assert values["score_thr_best_f1"] == pytest.approx(0.7)
 
 
-def test_equal_scores_are_not_parted_for_a_better_f1():
+def test_equal_scores_are_not_parted_for_a_better_f1(evaluate):
     predictions = [(CAT, 0, 0.9), (DOG, 1, 0.7), *[(NOWHERE, 0, 0.7)] * 4]
     values = evaluate(image(predictions))
     # 2 · 1 / (1 + 2); from 0.7 on it is 2 · 2 / (6 + 2)
@@ -194,7 +205,7 @@ def test_equal_scores_are_not_parted_for_a_better_f1():
     assert values["best_f1"] == pytest.approx(2 / 3)
 
 
-def test_what_does_not_exist_is_nan():
+def test_what_does_not_exist_is_nan(evaluate):
     without_predictions = evaluate(image([]))
     assert without_predictions["fp_per_image_score0.25"] == 0
     assert math.isnan(without_predictions["fp_per_empty_image_score0.25"])
@@ -270,7 +281,7 @@ def kinds_at(sample, threshold) -> Counter:
 
 @given(st.lists(images, min_size=1, max_size=3), st.sampled_from([0.2, 0.55, 0.9]))
 @settings(max_examples=100, deadline=None, derandomize=True)
-def test_any_images(samples, recall):
+def test_any_images(evaluate, samples, recall):
     values = evaluate(*samples, recalls=(recall,), score_thrs=SCORES)
     numbers = {
         score: sum((kinds_at(s, score) for s in samples), Counter()) for score in SCORES
@@ -294,7 +305,7 @@ def test_any_images(samples, recall):
         }
 
 
-def test_the_log_has_the_whole_split(monkeypatch):
+def test_the_log_has_the_whole_split(monkeypatch, evaluate):
     messages = []
     monkeypatch.setattr(MMLogger, "info", lambda _, text: messages.append(text))
     evaluate(image([(CAT, 1, 0.9), (CAT, 0, 0.8)]), score_thrs=(0.25,))
