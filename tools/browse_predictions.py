@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmareaaware.config_file import ConfigFileError, read_config
+from mmareaaware.engine.launch import config_or_exit
 from mmareaaware.evaluation import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
 from mmareaaware.visualization import COLOURS, draw_box, fonts_for, show_image
 
@@ -329,10 +329,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
-        cfg = read_config(args.config, args.cfg_options)
-    except ConfigFileError as error:
-        raise SystemExit(f"error: {error}") from None
+    cfg = config_or_exit(args.config, args.cfg_options)
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = str(args.out / "log")
     cfg.test_evaluator = dict(type="MatchedImages", score_thr=args.score_thr)

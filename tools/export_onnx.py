@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 from torch import Tensor, nn
 
-import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.engine.launch import config_or_exit
 
 TOLERANCE = 1e-4  # of scores, and of boxes in units of the input's longer side
 
@@ -125,7 +124,7 @@ def main() -> None:
     args = parse_args()
     size = (args.size[0], args.size[-1])
     with DefaultScope.overwrite_default_scope("mmyolo"):
-        detector = MODELS.build(Config.fromfile(args.config).model)
+        detector = MODELS.build(config_or_exit(args.config).model)
     load_checkpoint(detector, args.checkpoint, map_location="cpu", strict=True)
     export(detector, args.output, size, args.opset)
     boxes, scores = largest_difference(detector, args.output, size, batch=3)

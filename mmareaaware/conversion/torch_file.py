@@ -151,8 +151,8 @@ def _open_zip(path: str | Path) -> ZipFile:
             text = "is empty"
         elif start[:1] == b"\x80":
             text = (
-                "is a file of torch older than 1.6, or a bare pickle: load it with "
-                "torch and write it with `torch.save(model.state_dict(), path)`"
+                "is of torch older than 1.6, or a bare pickle: where it comes from, "
+                "write it anew with `torch.save(model.state_dict(), path)`"
             )
         else:
             text = "is no file of torch.save"

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -41,10 +42,7 @@ def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Con
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
 
-    try:
-        cfg = read_config(args.config, args.cfg_options)
-    except ConfigFileError as error:
-        raise SystemExit(f"error: {error}") from None
+    cfg = config_or_exit(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     cfg.work_dir = (
         args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
@@ -52,6 +50,14 @@ def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Con
     use_gloo_without_gpu(cfg)
     leave_out_tensorboard(cfg)
     return args, cfg
+
+
+def config_or_exit(path: str | Path, options: Mapping | None = None) -> Config:
+    """As :func:`.read_config`, for tools: a problem ends the program with a line."""
+    try:
+        return read_config(path, options)
+    except ConfigFileError as error:
+        raise SystemExit(f"error: {error}") from None
 
 
 def leave_out_tensorboard(cfg: Config) -> None:

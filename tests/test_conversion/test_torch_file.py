@@ -373,7 +373,7 @@ def test_entries_that_share_their_bytes(tmp_path):
     [
         (b"", "is empty"),
         (b"weights\n" * 100, "is no file of torch.save"),
-        (b"\x80\x02}.", "is a file of torch older than 1.6, or a bare pickle"),
+        (b"\x80\x02}.", "is of torch older than 1.6, or a bare pickle"),
         (b"PK\x03\x04" + b"\0" * 100, "is cut off or damaged"),
     ],
 )

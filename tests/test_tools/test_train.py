@@ -236,14 +236,23 @@ def test_without_tensorboard(start, monkeypatch):
         assert backends() == ["LocalVisBackend"]
 
 
-@pytest.mark.parametrize("tool", ["train.py", "test.py"])
-def test_a_missing_data_root_is_a_line(root, tmp_path, monkeypatch, tool):
+@pytest.mark.parametrize(
+    ("tool", "more"),
+    [
+        ("train.py", []),
+        ("test.py", ["x.pth"]),
+        ("browse_predictions.py", [__file__]),
+        ("export_onnx.py", ["x.pth", "x.onnx"]),
+        ("analysis/get_flops.py", []),
+        ("model_converters/ultralytics_to_mmyolo.py", [__file__, "x.pth"]),
+    ],
+)
+def test_a_missing_data_root_is_a_line(root, tmp_path, monkeypatch, tool, more):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "none"))
     recipe = "yolov8_n_baseline_1xb8-crop256-40e_coco-folder.py"
-    arguments = [root / "configs/coco_folder" / recipe]
-    arguments += ["x.pth"] if tool == "test.py" else []
+    config = root / "configs/coco_folder" / recipe
     result = subprocess.run(
-        command(root, tool, *arguments), capture_output=True, text=True
+        command(root, tool, config, *more), capture_output=True, text=True
     )
     assert result.returncode == 1
     assert "Traceback" not in result.stderr

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import torch
 from mmengine.analysis import FlopAnalyzer
-from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.engine.launch import config_or_exit
 
 
 class Network(nn.Module):
@@ -37,7 +36,7 @@ class Network(nn.Module):
 def analyse(config: Path, size: int) -> tuple[int, float]:
     """Parameters, and operations of one image in units of 10⁹."""
     with DefaultScope.overwrite_default_scope("mmyolo"):
-        network = Network(MODELS.build(Config.fromfile(config).model)).eval()
+        network = Network(MODELS.build(config_or_exit(config).model)).eval()
     analyzer = FlopAnalyzer(network, torch.zeros(1, 3, size, size))
     analyzer.unsupported_ops_warnings(False)
     analyzer.uncalled_modules_warnings(False)

@@ -15,18 +15,17 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 
-import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.config_file import read_config
 from mmareaaware.conversion.torch_file import find_state_dict, read_torch_file
 from mmareaaware.conversion.ultralytics_weights import from_ultralytics, to_ultralytics
 
 
 def build(config: str | Path) -> torch.nn.Module:
     """The model of a config, as it would be trained."""
-    cfg = get_config(config) if "::" in str(config) else Config.fromfile(config)
+    cfg = get_config(config) if "::" in str(config) else read_config(config)
     with DefaultScope.overwrite_default_scope("mmyolo"):
         return MODELS.build(cfg.model)
 
@@ -72,9 +71,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     try:
+        model = build(args.config)
         content = (load_trusted if args.trust else read_torch_file)(args.source)
         source = find_state_dict(content, args.source)
-        model = build(args.config)
         if args.reverse:
             result, dropped = to_ultralytics(source, model), []
         else:
