@@ -11,13 +11,16 @@ from tests.conftest import (
 )
 from tests.two_processes import rank_0_of_2
 
+POWER = dict(type="PowerAreaWeight")
 NEUTRAL = {
     "stock loss": {},
     "no area weight": dict(
         loss_cls=dict(type="AreaAwareBCELoss", area_weight=None, loss_weight=0.3)
     ),
     "strength 0": dict(
-        loss_cls=dict(type="AreaAwareBCELoss", strength=0.0, loss_weight=0.3)
+        loss_cls=dict(
+            type="AreaAwareBCELoss", area_weight=POWER, strength=0.0, loss_weight=0.3
+        )
     ),
     "no sync": dict(sync_avg_factor=False),
     "lambda 0": dict(loss_bg=dict(type="BgPenaltyLoss", lambda_bg=0.0)),
@@ -133,8 +136,8 @@ def test_boxes_are_weighed_as_classes(make_head):
         outputs = head(features())
         head.loss_by_feat(*outputs, *samples.values())
         seen[weigh_boxes] = head.loss_bbox.seen, head.loss_dfl.seen
-    _, _, assigned = head.match(outputs, samples["bboxes_labels"], 2)
-    sides = (assigned.boxes[:, 2:] - assigned.boxes[:, :2]).double().prod(1).sqrt()
+    boxes = head.match(outputs, samples["bboxes_labels"], 2).boxes
+    sides = (boxes[:, 2:] - boxes[:, :2]).double().prod(1).sqrt()
     targets, _ = seen[False]
     mean = (targets / sides).sum() / targets.sum()
     expected = targets / sides / mean
@@ -143,8 +146,8 @@ def test_boxes_are_weighed_as_classes(make_head):
     assert torch.equal(seen[False][1], targets.repeat_interleave(4))
 
 
-def inverse_side(areas, **geometry):
-    return areas.rsqrt()
+def inverse_side(positives):
+    return positives.areas.rsqrt()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_one_class(make_head, boxes):
     samples["bboxes_labels"][:, 1] = 0
     head = make_head(
         num_classes=1,
-        loss_cls=dict(type="AreaAwareBCELoss"),
+        loss_cls=dict(type="AreaAwareBCELoss", area_weight=POWER),
         loss_bg=dict(type="BgPenaltyLoss"),
     )
     losses, _ = losses_and_grads(head, samples)
@@ -238,23 +241,25 @@ def test_small_boxes_gain_by_exactly_their_weight(make_head):
 
 def test_areas_are_in_pixels_of_the_input_for_both_boxes(make_head):
     """The head hands over A and A_pred in the same unit, before any rescaling."""
-    seen = {}
+    seen = []
 
-    def spy(areas, **geometry):
-        seen.update(geometry, areas=areas)
-        return torch.ones_like(areas)
+    def spy(positives):
+        seen.append(positives)
+        return torch.ones_like(positives.areas)
 
     head = make_head(loss_cls=dict(type="AreaAwareBCELoss", area_weight=spy))
     scores, _, dists = head(features(1))
     box = [24.0, 32, 56, 72]
     samples = torch.tensor([[0, 1, *box]])
     head.loss_by_feat(scores, predict([box]), dists, samples, [{}])
-    assert torch.allclose(seen["pred_areas"], torch.tensor(32.0 * 40))
-    areas = seen["areas"][seen["areas"] > 0]  # of the foreground
-    assert len(areas)
-    assert (areas == 32 * 40).all()
-    assert seen["image_area"] == SIZE**2
-    assert seen["strides"].unique().tolist() == list(seen["level_strides"])
+    (positives,) = seen  # once a step
+    assert len(positives.areas)
+    assert (positives.areas == 32 * 40).all()
+    assert torch.allclose(positives.pred_areas, torch.tensor(32.0 * 40))
+    assert positives.image_area == SIZE**2
+    assert positives.strides.shape == positives.areas.shape
+    assert set(positives.strides.tolist()) <= set(STRIDES)
+    assert list(positives.level_strides) == list(STRIDES)
 
 
 def test_priors_follow_dtype_and_device(make_head):
@@ -279,12 +284,14 @@ def test_wrong_class_counts_fail_when_built(make_head):
 
 
 def test_an_area_weight_in_a_stock_head_is_an_error(make_head):
-    head = make_head("YOLOv8Head", loss_cls=dict(type="AreaAwareBCELoss"))
+    head = make_head(
+        "YOLOv8Head", loss_cls=dict(type="AreaAwareBCELoss", area_weight=POWER)
+    )
     with pytest.raises(ValueError, match="AreaAwareYOLOv8Head"):
         head.init_weights()  # the runner does so before the first iteration
     with pytest.raises(ValueError, match="AreaAwareYOLOv8Head"):
         head.loss(features(), batch((3, 1)))
-    make_head(loss_cls=dict(type="AreaAwareBCELoss")).init_weights()
+    make_head(loss_cls=dict(type="AreaAwareBCELoss", area_weight=POWER)).init_weights()
 
 
 def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
