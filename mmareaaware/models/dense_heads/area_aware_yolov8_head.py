@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
-from mmyolo.models import YOLOv8Head, YOLOv8HeadModule
+from mmyolo.models import YOLOv8Head
 from torch import Tensor
 
 from ..box_areas import box_areas
@@ -20,9 +20,8 @@ from ..losses import (
 )
 from ..losses.bg_penalty_loss import count_background, outside_background
 from ..losses.weighting import mass_of, mean_of
-from ..precision import at_least_float32, exact_matmul
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
-from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses, has_no_hooks
+from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
     Matched,
@@ -30,6 +29,8 @@ from .yolo_matching import (
     Priors,
     SparseMatching,
     flat_ignored,
+    is_plain,
+    outputs_for_sparse_matching,
 )
 
 
@@ -46,8 +47,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     ``AreaAwareBCELoss``, none of dense targets; boxes too are computed in float32. Any
     other assigner works as in stock.
 
-    Each positive has one weight, made here and applied by every loss that takes it.
-    Priors inside ignored boxes that are not positive take part in no loss.
+    Each positive has one weight, made here once a step. Priors inside ignored boxes
+    that have no target take part in no loss.
 
     Args:
         *args: As for ``YOLOv8Head``.
@@ -100,28 +101,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     def forward(self, x: Sequence[Tensor]) -> Outputs:
         """What the head module returns of the feature maps.
 
-        In training with a sparse assigner the boxes are decoded without a gradient:
-        the loss decodes the positives itself. The head module would record the
-        decoding of all priors, keep it to the end of the step, and do it in half
-        precision under autocast.
+        In training with a sparse assigner the boxes are decoded without a gradient, see
+        :func:`~.yolo_matching.outputs_for_sparse_matching`.
         """
-        module = self.head_module
-        if not (self.training and self._is_sparse and _is_plain(module)):
-            return super().forward(x)
-        cls_scores, bbox_preds, bbox_dist_preds = [], [], []
-        for feature, cls_pred, reg_pred in zip(
-            x, module.cls_preds, module.reg_preds, strict=True
-        ):
-            cls_scores.append(cls_pred(feature))
-            dists = reg_pred(feature)
-            size = dists.shape[-2:]
-            dists = dists.unflatten(1, (4, module.reg_max)).flatten(3)
-            with torch.no_grad():  # (B, 4, reg_max, H·W) -> (B, 4, H, W)
-                probabilities = at_least_float32(dists).softmax(2)
-                distances = exact_matmul(module.proj, probabilities)
-            bbox_preds.append(distances.unflatten(2, size))
-            bbox_dist_preds.append(dists.permute(0, 3, 1, 2))
-        return cls_scores, bbox_preds, bbox_dist_preds
+        if self.training and self._is_sparse and is_plain(self.head_module):
+            return outputs_for_sparse_matching(self.head_module, x)
+        return super().forward(x)
 
     def loss(
         self, x: Sequence[Tensor], batch_data_samples: list | dict
@@ -164,7 +149,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             batch_img_metas: One dict per image.
             batch_gt_instances_ignore: Ignored boxes as (M, 5) [image, x1, y1, x2, y2]
                 in px of the network input, or a list of InstanceData or None. Priors
-                strictly inside one that are not positive are left out of the
+                strictly inside one that have no target are left out of the
                 classification loss, of the penalty and of its background.
 
         Returns:
@@ -175,51 +160,27 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         num_imgs = len(batch_img_metas)
         outputs = cls_scores, bbox_preds, bbox_dist_preds
         matched = self.match(outputs, batch_gt_instances, num_imgs)
-        score = matched.targets.score
-        ignored = self._ignored(matched, batch_gt_instances_ignore)
-        penalises = self.loss_bg is not None and self.loss_bg.lambda_bg > 0
-        score_sums = matched.score_sums if penalises else None
-
-        # All that is averaged over the ranks, at once
-        sums, phi = dict(targets=matched.target_sum), None
-        if self.weighting is not None:
-            phi = self.weighting.phi(self.positives(matched))
-            sums["phi"] = mass_of(phi, score)
-        if penalises and self.loss_bg.counts_background:
-            outside = outside_background(score_sums, ignored)
-            sums["background"] = count_background(outside)
-        sums = add_ranks(sums, self.sync_avg_factor)
-        shares = {k: share(v, self.sync_avg_factor) for k, v in sums.items()}
+        matched, ignored = self._ignore(matched, batch_gt_instances_ignore)
+        weights, shares, stats = self._weigh(matched, ignored)
         avg_factor = shares["targets"]
 
-        weights, stats = None, {}  # of the positives
-        if phi is not None:
-            mean = mean_of(sums["phi"], sums["targets"])
-            weights = self.weighting.settle(phi, mean, score)
-            stats["area_weight_mean"] = mean
         logits = self._condense(matched)
-        weight = _weight_of_priors(matched, weights, ignored)
-        losses = dict(loss_cls=self._loss_cls(matched, logits, weight) / avg_factor)
-        by_score = score
+        weight = matched.weight_of_priors(weights, ignored)
+        loss_cls = self._loss_cls(matched, logits, weight) / avg_factor
+        by_score = matched.targets.score
         if self.weigh_boxes:
-            by_score = score * weights
-        losses["loss_bbox"], losses["loss_dfl"] = self._loss_box(
-            matched, by_score, avg_factor
-        )
-        if penalises:
-            losses["loss_bg"], bg_stats = self.loss_bg(
-                logits,
-                score_sums,
-                ignored=ignored,
-                avg_factor=shares.get("background", avg_factor),
-                return_stats=True,
+            by_score = by_score * weights
+        loss_bbox, loss_dfl = self._loss_box(matched, by_score, avg_factor)
+        losses = dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
+        if self.loss_bg is not None:
+            losses["loss_bg"], bg_stats = self._loss_bg(
+                matched, logits, ignored, shares.get("background", avg_factor)
             )
             stats.update(bg_stats)
-        elif self.loss_bg is not None:
-            losses["loss_bg"] = avg_factor.new_zeros(())
         total_imgs = num_imgs * get_world_size()
         losses = {k: v * total_imgs for k, v in losses.items()}
-        return dict(**losses, **stats, num_pos=avg_factor.new_full((), len(score)))
+        num_pos = avg_factor.new_full((), len(by_score))
+        return dict(**losses, **stats, num_pos=num_pos)
 
     def match(
         self, outputs: Outputs, batch_gt_instances: Tensor | Sequence, num_imgs: int
@@ -274,17 +235,48 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             self._priors_key = key
         return self._cached_priors
 
-    def _ignored(
+    def _ignore(
         self, matched: Matched, instances: Tensor | Sequence | None
-    ) -> Tensor | None:
-        """Priors inside ignored boxes that are not positive, (B, N); None for none."""
+    ) -> tuple[Matched, Tensor | None]:
+        """Priors without a target inside ignored boxes, (B, N); None for none.
+
+        Of the positives those have no target at all afterwards, instead of next to
+        none.
+        """
         flat = flat_ignored(instances)
         if flat is None:
-            return None
+            return matched, None
         images, boxes = flat
         covered = matched.priors.grid.covered(boxes, images, len(matched.logits))
-        false = torch.zeros_like(matched.targets.image, dtype=torch.bool)
-        return covered.index_put(matched.positives, false)
+        ignored = covered & ~outside_background(matched.score_sums)
+        score = matched.targets.score.masked_fill(ignored[matched.positives], 0)
+        return matched._replace(targets=matched.targets._replace(score=score)), ignored
+
+    def _weigh(
+        self, matched: Matched, ignored: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
+        """The weight of each positive, and all that is summed over the ranks, at once.
+
+        Returns:
+            The weights (P,), the product of all factors, None where all are 1. This
+            rank's shares of the sum of the targets and of the number of background
+            priors, if the penalty is divided by it. What there is to log.
+        """
+        mass = matched.targets.score
+        sums, phi = dict(targets=matched.target_sum), None
+        if self.weighting is not None:
+            phi = self.weighting.phi(self.positives(matched))
+            sums["phi"] = mass_of(phi, mass)
+        if self.loss_bg is not None and self.loss_bg.counts_background:
+            outside = outside_background(matched.score_sums, ignored)
+            sums["background"] = count_background(outside)
+        sums = add_ranks(sums, self.sync_avg_factor)
+        shares = {k: share(v, self.sync_avg_factor) for k, v in sums.items()}
+        if phi is None:
+            return None, shares, {}
+        mean = mean_of(sums["phi"], sums["targets"])
+        weights = self.weighting.settle(phi, mean, mass)
+        return weights, shares, dict(area_weight_mean=mean)
 
     def _condense(self, matched: Matched) -> Tensor | SparseLogits:
         """What the losses need of the logits, where assigner and loss are ours."""
@@ -318,6 +310,24 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             loss = loss * weight.view(*weight.shape, *[1] * (loss.dim() - 2))
         return loss.sum()
 
+    def _loss_bg(
+        self,
+        matched: Matched,
+        logits: Tensor | SparseLogits,
+        ignored: Tensor | None,
+        avg_factor: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The penalty, and what it reports; nothing is computed at λ_bg = 0."""
+        if self.loss_bg.lambda_bg == 0:
+            return avg_factor.new_zeros(()), {}
+        return self.loss_bg(
+            logits,
+            matched.score_sums,
+            ignored=ignored,
+            avg_factor=avg_factor,
+            return_stats=True,
+        )
+
     def _loss_box(
         self, matched: Matched, weight: Tensor, avg_factor: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -326,30 +336,3 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             return fused_box_losses(matched, weight, avg_factor, self)
         pred_boxes = self._matching.boxes_of_positives(matched)
         return box_losses(matched, pred_boxes, weight, avg_factor, self)
-
-
-def _weight_of_priors(
-    matched: Matched, weights: Tensor | None, ignored: Tensor | None
-) -> Tensor | None:
-    """Weights (B, N): of P positives as given, 1 for background, 0 where ignored.
-
-    None where all are 1.
-    """
-    if weights is None and ignored is None:
-        return None
-    logits = matched.logits
-    weight = logits.new_ones(logits.shape[:2])
-    if ignored is not None:
-        weight = weight.masked_fill(ignored, 0)
-    if weights is not None:
-        weight = weight.index_put(matched.positives, weights.to(weight.dtype))
-    return weight
-
-
-def _is_plain(module: YOLOv8HeadModule) -> bool:
-    """Whether its convolutions may be called past its own forward and its hooks."""
-    return (
-        type(module).forward is YOLOv8HeadModule.forward
-        and type(module).forward_single is YOLOv8HeadModule.forward_single
-        and has_no_hooks(module)
-    )

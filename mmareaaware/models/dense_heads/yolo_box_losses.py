@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..losses import PositiveBoxLosses
 from ..losses.overlaps import EPS
-from .yolo_matching import Matched
+from .yolo_matching import Matched, has_no_hooks
 
 
 def box_losses(
@@ -80,8 +80,3 @@ def are_yolov8s(head: nn.Module) -> bool:
         and has_no_hooks(loss_bbox)
         and has_no_hooks(loss_dfl)
     )
-
-
-def has_no_hooks(module: nn.Module) -> bool:
-    """Whether nobody listens to a module, so that its work may be done past it."""
-    return not module._forward_pre_hooks and not module._forward_hooks

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from mmdet.structures.bbox import get_box_tensor
+from mmyolo.models import YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor, nn
 
@@ -57,6 +58,25 @@ class Matched(NamedTuple):
     def score_sums(self) -> Tensor:
         """Targets of all priors, summed over the classes, (B, N)."""
         return self.targets.sums(*self.logits.shape[:2])
+
+    def weight_of_priors(
+        self, weights: Tensor | None, ignored: Tensor | None
+    ) -> Tensor | None:
+        """The weight of each prior: 1 for background, 0 where ignored.
+
+        Args:
+            weights: Of the positives, (P,); None for 1.
+            ignored: Priors that are left out, (B, N) bool.
+
+        Returns:
+            (B, N); None where all are 1.
+        """
+        if weights is None and ignored is None:
+            return None
+        weight = self.logits.new_ones(self.logits.shape[:2])
+        if weights is not None:
+            weight = weight.index_put(self.positives, weights.to(weight.dtype))
+        return weight if ignored is None else weight.masked_fill(ignored, 0)
 
 
 class SparseMatching:
@@ -174,6 +194,49 @@ class DenseMatching:
     def boxes_of_positives(self, matched: Matched) -> Tensor:
         """Predicted boxes (P, 4) with gradient."""
         return matched.pred_boxes[matched.positives]
+
+
+def outputs_for_sparse_matching(
+    module: YOLOv8HeadModule, x: Sequence[Tensor]
+) -> Outputs:
+    """What the head module returns in training, with boxes in float32 and no gradient.
+
+    The module itself would record the decoding of all priors for a backward pass that
+    never comes, and keep it to the end of the step, and would decode in half precision
+    under autocast.
+
+    Args:
+        module: One that :func:`is_plain`.
+        x: Feature maps, a level each.
+    """
+    cls_scores, bbox_preds, bbox_dist_preds = [], [], []
+    for feature, cls_pred, reg_pred in zip(
+        x, module.cls_preds, module.reg_preds, strict=True
+    ):
+        cls_scores.append(cls_pred(feature))
+        dists = reg_pred(feature)
+        size = dists.shape[-2:]
+        dists = dists.unflatten(1, (4, module.reg_max)).flatten(3)
+        with torch.no_grad():  # (B, 4, reg_max, H·W) -> (B, 4, H, W)
+            probabilities = at_least_float32(dists).softmax(2)
+            distances = exact_matmul(module.proj, probabilities)
+        bbox_preds.append(distances.unflatten(2, size))
+        bbox_dist_preds.append(dists.permute(0, 3, 1, 2))
+    return cls_scores, bbox_preds, bbox_dist_preds
+
+
+def is_plain(module: YOLOv8HeadModule) -> bool:
+    """Whether its convolutions may be called past its own forward and its hooks."""
+    return (
+        type(module).forward is YOLOv8HeadModule.forward
+        and type(module).forward_single is YOLOv8HeadModule.forward_single
+        and has_no_hooks(module)
+    )
+
+
+def has_no_hooks(module: nn.Module) -> bool:
+    """Whether nobody listens to a module, so that its work may be done past it."""
+    return not module._forward_pre_hooks and not module._forward_hooks
 
 
 def flat_ground_truth(

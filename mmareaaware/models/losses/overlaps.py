@@ -23,10 +23,10 @@ class Overlap(NamedTuple):
     union: Tensor  # (Q,)
     shared: Tensor  # width and height of the intersection, negative if none, (Q, 2)
     enclosing: Tensor  # of the smallest box around both, (Q, 2)
-    diagonal: Tensor  # of that, (Q,)
+    diagonal: Tensor  # of that, squared, (Q,)
     size: Tensor  # of the first box, (Q, 2)
-    shift: Tensor  # twice the way from centre to centre, (Q, 2)
-    distance: Tensor  # its length, (Q,)
+    shift: Tensor  # twice the way from the second centre to the first, (Q, 2)
+    distance: Tensor  # its length, squared, (Q,)
     angle: Tensor  # between the diagonals, (Q,)
     alpha: Tensor  # weight of the shape, (Q,)
 
@@ -60,7 +60,9 @@ def complete_overlap(sides: Tensor, targets: Tensor) -> Overlap:
         v = 4 / \pi^2 (\arctan(w' / h') - \arctan(w / h))^2, \quad
         \alpha = v / (1 - IoU + v)
 
-    (`Zheng et al. 2020 <https://arxiv.org/abs/2005.03572>`_).
+    (`Zheng et al. 2020 <https://arxiv.org/abs/2005.03572>`_). Small overlaps are small
+    differences, and an assigner takes them to the power of six: every number is rounded
+    as MMYOLO and Ultralytics round it.
 
     Args:
         sides: Of the predicted box of each pair, (Q, 4).
@@ -70,15 +72,15 @@ def complete_overlap(sides: Tensor, targets: Tensor) -> Overlap:
     iou, union = _iou(shared, size, target_size)
     largest = torch.maximum(sides, targets)
     enclosing = largest[:, :2] + largest[:, 2:]
-    diagonal = torch.hypot(*enclosing.unbind(1)) + EPS
-    further = sides - targets
-    shift = further[:, 2:] - further[:, :2]
-    distance = torch.hypot(*shift.unbind(1))
-    angle = torch.atan2(*target_size.unbind(1)) - torch.atan2(*size.unbind(1))
+    diagonal = enclosing.square().sum(1) + EPS
+    shift = _double_centre(sides) - _double_centre(targets)
+    distance = shift.square().sum(1)
+    width, height = torch.stack([target_size, size]).unbind(2)  # (2, Q) each
+    angles = (width / (height + EPS)).atan()
+    angle = angles[0] - angles[1]
     shape = angle.square() * SHAPE_SCALE
     alpha = shape / (shape - iou + (1 + EPS))
-    away = distance / diagonal
-    ciou = iou.addcmul(away, away, value=-0.25).addcmul(alpha, shape, value=-1)
+    ciou = iou - (alpha * shape).add(distance / diagonal, alpha=0.25)
     return Overlap(
         ciou,
         iou,
@@ -116,10 +118,10 @@ def ciou_gradient(overlap: Overlap, sides: Tensor, targets: Tensor) -> Tensor:
     by_shared = turned.clamp(min=0) * gain * (overlap.shared > 0)  # (Q, 2)
     by_area = overlap.iou * per_union
     # Distance of the centres over the diagonal
-    per_square = overlap.diagonal.square().reciprocal()
-    by_shift = overlap.shift * (per_square * -0.5).unsqueeze(1)  # (Q, 2)
-    away = overlap.distance.square() * per_square
-    by_enclosing = overlap.enclosing * (away * per_square * 0.5).unsqueeze(1)
+    per_diagonal = (overlap.diagonal * 2).reciprocal()
+    by_shift = overlap.shift * -per_diagonal.unsqueeze(1)  # (Q, 2)
+    by_enclosing = overlap.distance * per_diagonal.square() * 2
+    by_enclosing = overlap.enclosing * by_enclosing.unsqueeze(1)  # (Q, 2)
     # Shape: by the angle of the diagonal
     width, height = size.unbind(1)
     by_angle = overlap.alpha * overlap.angle * (2 * SHAPE_SCALE)
@@ -133,6 +135,10 @@ def ciou_gradient(overlap: Overlap, sides: Tensor, targets: Tensor) -> Tensor:
     by_side = by_shared.unsqueeze(1).where(is_inside, by_enclosing.unsqueeze(1))
     by_side = by_side + by_size.unsqueeze(1)
     return by_side.flatten(1) + torch.cat([-by_shift, by_shift], 1)
+
+
+def _double_centre(sides: Tensor) -> Tensor:
+    return sides[:, 2:] - sides[:, :2]
 
 
 def _sizes(sides: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

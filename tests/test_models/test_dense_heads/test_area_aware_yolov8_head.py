@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.registry import MODELS, DefaultScope
 
 from tests.conftest import (
     NUM_CLASSES,
@@ -8,6 +9,7 @@ from tests.conftest import (
     batch,
     features,
     ground_truth,
+    head_config,
 )
 from tests.two_processes import rank_0_of_2
 
@@ -214,6 +216,24 @@ def predict(boxes) -> list[torch.Tensor]:
     return levels
 
 
+def test_losses_of_boxes_and_classes_share_one_weight(make_head):
+    """The weight of a positive is made once a step, whoever takes it."""
+    calls = []
+
+    def count(positives):
+        calls.append(positives)
+        return inverse_side(positives)
+
+    for assigner in ASSIGNERS.values():
+        head = make_head(
+            loss_cls=dict(type="AreaAwareBCELoss", area_weight=count),
+            weigh_boxes=True,
+            **assigner,
+        )
+        losses_and_grads(head, batch((25, 3)))
+    assert len(calls) == len(ASSIGNERS)
+
+
 def test_small_boxes_gain_by_exactly_their_weight(make_head):
     """The gradient of each positive grows by φ of its own box, background's by 1."""
     boxes = [[8.0, 8, 16, 16], [40, 40, 104, 120]]
@@ -308,15 +328,11 @@ def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
 # is in eval mode: it would see other batches. The second split leaves rank 1 no box.
 
 
-def _gradients(rank: int, world_size: int, boxes: tuple, assigner: dict) -> list:
-    from mmengine.registry import MODELS, DefaultScope
-
-    from tests.conftest import head_config
-
+def _gradients(rank: int, world_size: int, boxes: tuple, settings: dict) -> list:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmyolo"):
-        head = MODELS.build(head_config(**FULL, **assigner)).train()
+        head = MODELS.build(head_config(**settings)).train()
     for module in head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
@@ -327,19 +343,64 @@ def _gradients(rank: int, world_size: int, boxes: tuple, assigner: dict) -> list
     gt = gt[(gt[:, 0] >= part.start) & (gt[:, 0] < part.stop)]
     gt[:, 0] -= part.start
     outputs = model([f[part] for f in features(len(boxes))])
-    losses = head.loss_by_feat(*outputs, gt, [{}] * num_imgs)
+    ignored = torch.tensor([[0, 20.0, 20, 90, 90]])  # on the first image
+    losses = head.loss_by_feat(
+        *outputs, gt, [{}] * num_imgs, ignored if rank == 0 else None
+    )
     sum(v for k, v in losses.items() if "loss" in k).backward()
     return [p.grad.numpy() for p in head.parameters()]
 
 
-@pytest.mark.parametrize("boxes", [(12, 3, 5, 9), (12, 3, 0, 0), (0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    ("boxes", "normalizer"),
+    [
+        ((12, 3, 5, 9), "background"),
+        ((12, 3, 0, 0), "positives"),
+        ((0, 0, 0, 0), "background"),
+    ],
+)
 @each_assigner
-def test_two_processes_give_the_gradients_of_one(boxes, assigner, free_port):
-    grads = rank_0_of_2(_gradients, free_port, boxes, assigner)
-    alone = _gradients(0, 1, boxes, assigner)
+def test_two_processes_give_the_gradients_of_one(
+    boxes, assigner, normalizer, free_port
+):
+    loss_bg = FULL["loss_bg"] | dict(normalizer=normalizer)
+    settings = FULL | dict(loss_bg=loss_bg, weigh_boxes=True) | assigner
+    grads = rank_0_of_2(_gradients, free_port, boxes, settings)
+    alone = _gradients(0, 1, boxes, settings)
     for grad, expected in zip(grads, alone, strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-5 * scale + 1e-12
+
+
+def _collectives(rank: int, world_size: int, settings: dict) -> int:
+    """How often a loss step meets the other rank; with one rank never."""
+    from torch import distributed
+
+    meet, calls = distributed.all_reduce, []
+
+    def count(*args, **kwargs):
+        calls.append(args)
+        return meet(*args, **kwargs)
+
+    distributed.all_reduce = count
+    with DefaultScope.overwrite_default_scope("mmyolo"):
+        head = MODELS.build(head_config(**settings)).train()
+    boxes = ((3, 2), (0, 0))[rank]
+    losses = head.loss(features(), batch(boxes))
+    sum(v for k, v in losses.items() if "loss" in k).backward()
+    distributed.all_reduce = meet
+    return len(calls)
+
+
+@each_assigner
+def test_a_step_meets_the_other_ranks_once(assigner, free_port):
+    settings = dict(
+        loss_cls=FULL["loss_cls"],
+        loss_bg=dict(type="BgPenaltyLoss", normalizer="background"),
+        weigh_boxes=True,
+        **assigner,
+    )
+    assert rank_0_of_2(_collectives, free_port, settings) == 1
 
 
 def test_another_loss_as_penalty_is_refused(make_head):
