@@ -203,11 +203,6 @@ class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
             raise ValueError(
                 f"avg_factor goes with reduction='mean' only, got {reduction!r}"
             )
-        elements = dict(
-            margins=self.margins,
-            label_smoothing=self.label_smoothing,
-            focal_gamma=self.focal_gamma,
-        )
         if isinstance(targets, SparseTargets):
             if reduction == "none" or areas is not None:
                 raise ValueError(
@@ -215,12 +210,26 @@ class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
                     f"the priors, got reduction={reduction!r} and "
                     f"{'no ' if areas is None else ''}areas"
                 )
-            condensed = self._condensed(logits, targets)
-            loss = sparse_soft_bce(condensed, targets, weight, **elements)
-            return _reduce(
-                self.loss_weight * loss, targets.score, reduction, avg_factor
+            total = sparse_soft_bce(
+                self._condensed(logits, targets),
+                targets,
+                weight,
+                margins=self.margins,
+                label_smoothing=self.label_smoothing,
+                focal_gamma=self.focal_gamma,
             )
-        loss = soft_bce(logits, targets, class_weights=self.class_weights, **elements)
+            total = self.loss_weight * total
+            return _reduce(total, targets.score, reduction, avg_factor)
+        if isinstance(logits, SparseLogits):
+            raise ValueError("condensed logits go with sparse targets, got dense ones")
+        loss = soft_bce(
+            logits,
+            targets,
+            class_weights=self.class_weights,
+            margins=self.margins,
+            label_smoothing=self.label_smoothing,
+            focal_gamma=self.focal_gamma,
+        )
         if weight is not None:
             loss = loss * (weight.unsqueeze(-1) if weight.dim() == 2 else weight)
         by_area = None

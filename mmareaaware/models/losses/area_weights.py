@@ -37,14 +37,14 @@ class Positives:
     def where(self, mask: Tensor) -> "Positives":
         """Those of (B, N) priors where a mask (B, N) is set."""
 
-        def of(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.expand(mask.shape)[mask]
+        def of(values: Tensor) -> Tensor:
+            return values.expand(mask.shape)[mask]
 
         return replace(
             self,
             areas=of(self.areas),
-            pred_areas=of(self.pred_areas),
-            strides=of(self.strides),
+            pred_areas=None if self.pred_areas is None else of(self.pred_areas),
+            strides=None if self.strides is None else of(self.strides),
         )
 
 

@@ -11,7 +11,8 @@ from .area_weights import AreaWeight
 AUTO = "auto"
 
 Counts = Sequence[int]
-PerClass = Sequence[float] | Mapping | Callable[[Counts], Tensor] | None
+Rule = Callable[[Counts], Tensor]
+PerClass = Sequence[float] | Mapping | Rule | None
 
 
 class PerClassSettings(nn.Module):
@@ -131,7 +132,7 @@ class PerClassSettings(nn.Module):
                 )
 
 
-def _build(setting: PerClass) -> Sequence[float] | Callable[[Counts], Tensor] | None:
+def _build(setting: PerClass) -> Sequence[float] | Rule | None:
     """Numbers stay, a config becomes the rule that makes numbers from counts."""
     if isinstance(setting, Mapping):
         rule = TASK_UTILS.build(setting)
@@ -153,10 +154,12 @@ def _build(setting: PerClass) -> Sequence[float] | Callable[[Counts], Tensor] | 
 
 
 def _numbers(
-    setting: Sequence[float] | Callable[[Counts], Tensor] | None, counts: Counts | None
+    setting: Sequence[float] | Rule | None, counts: Counts | None
 ) -> Tensor | None:
     if setting is None:
         return None
     if callable(setting):
+        if counts is None:
+            raise ValueError(f"{setting!r} makes numbers from class counts, got None")
         return setting(counts)
     return torch.tensor(setting, dtype=torch.float32)
