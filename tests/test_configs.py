@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
 
 from mmareaaware.ablation import Grid
 from mmareaaware.datasets import ignore_aware
-from mmareaaware.models import AreaWeighted, PosWeightedCrossEntropyLoss
+from mmareaaware.models import AreaWeighting, PosWeightedCrossEntropyLoss
 from tests.conftest import ROOT
 
 RECIPES = sorted(
@@ -183,7 +183,7 @@ def test_mmdet_recipes_build(recipe, tmp_path):
         assert [h.loss_cls.use_sigmoid for h in heads] == [True] + [False] * (
             len(heads) - 1
         )
-    assert {isinstance(h, AreaWeighted) for h in heads} == {"area-aware" in recipe}
+    assert {isinstance(h, AreaWeighting) for h in heads} == {"area-aware" in recipe}
     data = recipe.rpartition("_")[2]
     num_classes = {"coco.py": 80, "visdrone.py": 10, "digits.py": 10}[data]
     assert all(head.num_classes == num_classes for head in heads[1:])

@@ -32,6 +32,7 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
             "work_dir": str(work_dir),
             "log_level": "ERROR",
             "randomness.seed": 1,  # a loud one
+            "model.bbox_head.loss_bg.normalizer": "background",
             "train_dataloader.batch_size": 16,
             "train_dataloader.dataset.data_root": str(data),
             "val_dataloader.dataset.data_root": str(data),

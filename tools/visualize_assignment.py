@@ -21,7 +21,6 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint, set_random_seed
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from mmareaaware.analysis import (
     TrainingSetError,
@@ -30,7 +29,7 @@ from mmareaaware.analysis import (
     open_config,
 )
 from mmareaaware.datasets import ignore_aware_collate
-from mmareaaware.models import AreaAwareYOLOv8Head, weigh_priors
+from mmareaaware.models import AreaAwareYOLOv8Head
 from mmareaaware.visualization import draw_box, show_image
 
 
@@ -48,33 +47,21 @@ class Matched:
         samples = data["data_samples"]["bboxes_labels"]
         with torch.no_grad():
             outputs = head(model.extract_feat(data["inputs"]))
-            preds, priors, assigned = head.match(outputs, samples, num_imgs=1)
+            matched = head.match(outputs, samples, num_imgs=1)
         self.boxes = samples[:, 2:]  # (G, 4)
         self.labels = samples[:, 1].long()
         self.strides = list(head.featmap_strides)
-        self.stride = priors.strides[assigned.prior, 0]  # (P,)
-        self.points = priors.centers[assigned.prior]  # (P, 2)
-        self.targets = assigned.score_sums[0, assigned.prior]  # (P,)
-        same = (assigned.boxes[:, None] == self.boxes[None]).all(-1)  # (P, G)
+        self.stride = matched.points[:, 2]  # (P,)
+        self.points = matched.points[:, :2]  # (P, 2)
+        self.targets = matched.targets.score  # (P,)
+        same = (matched.boxes[:, None] == self.boxes[None]).all(-1)  # (P, G)
         positive, box = same.nonzero(as_tuple=True)
-        self.box = torch.zeros_like(assigned.prior)  # (P,)
+        self.box = torch.zeros_like(matched.targets.prior)  # (P,)
         self.box[positive.flip(0)] = box.flip(0)  # of equal boxes, the first
-        self.weights = self._area_weights(head, preds, priors, assigned)
-
-    def _area_weights(self, head, preds, priors, assigned) -> Tensor:
-        """Area weight of each positive as the loss applies it, (P,)."""
-        loss = head.loss_cls
-        area_weight = getattr(loss, "area_weight", None)
-        if area_weight is None:
-            return torch.ones_like(self.targets)
-        weights, _ = weigh_priors(
-            area_weight,
-            self.targets,
-            normalize=loss.normalize,
-            strength=loss.strength,
-            **head.geometry(preds, priors, assigned),
-        )
-        return weights
+        self.weights = torch.ones_like(self.targets)  # as the loss applies them, (P,)
+        if head.weighting is not None:
+            positives = head.positives(matched)
+            self.weights, _ = head.weighting.weigh(positives, self.targets)
 
 
 def draw(matched: Matched, image: np.ndarray, path: Path) -> None:

@@ -27,13 +27,13 @@ from torch import Tensor, nn
 
 from ..models import (
     AreaAwareBBoxHeadMixin,
-    AreaWeight,
-    AreaWeighted,
+    AreaWeighting,
+    Positives,
     PriorGrid,
     SparseTaskAlignedAssigner,
-    weigh_priors,
 )
 from ..models.losses.area_weights import TARGET_EPS
+from ..models.losses.weighting import AreaWeightLike, mass_of, mean_of
 from .training_set import TrainingBoxes
 
 SIZES = ("small", "medium", "large")
@@ -44,7 +44,7 @@ class Weighting(NamedTuple):
     """An area weight of the model, at work on G boxes."""
 
     module: str  # by its path in the model
-    area_weight: AreaWeight
+    area_weight: AreaWeightLike
     normalize: str
     strength: float  # before any hook changes it
     image_area: float  # of the usual network input, in px²
@@ -140,7 +140,7 @@ def area_report(data: TrainingBoxes, model: nn.Module) -> AreaReport:
     weightings = [
         _weighting(name, module, data, targets, strides)
         for name, module in model.named_modules()
-        if isinstance(module, AreaWeighted) and module.area_weight is not None
+        if isinstance(module, AreaWeighting) and module.area_weight is not None
     ]
     return AreaReport(
         data=data,
@@ -190,7 +190,7 @@ def _position_grid(generator, size: tuple[int, int]) -> PriorGrid:
 
 def _weighting(
     name: str,
-    module: AreaWeighted,
+    module: AreaWeighting,
     data: TrainingBoxes,
     targets: Tensor,
     strides: Tensor,
@@ -214,26 +214,24 @@ def _weighting(
         return result._replace(
             unknown="it goes by the level of the prior, which the assigner decides"
         )
-    factors, _ = weigh_priors(
-        lambda areas: weights[0],
-        targets,
-        data.areas,
-        normalize=module.normalize,
-        strength=module.strength,
-    )
-    return result._replace(factors=factors)
+    mean = mean_of(mass_of(weights[0], targets), targets.sum())
+    return result._replace(factors=module.settle(weights[0], mean, targets))
 
 
 def _by_level(
-    area_weight: AreaWeight, areas: Tensor, image_area: Tensor | float, strides: Tensor
+    area_weight: AreaWeightLike,
+    areas: Tensor,
+    image_area: Tensor | float,
+    strides: Tensor,
 ) -> Tensor:
     """φ of areas (G,) at each level, (L, G); one row where strides are not known."""
-    levels = dict(strides=strides[:, None], level_strides=strides.tolist())
-    return area_weight(
+    positives = Positives(
         areas.expand(max(1, len(strides)), -1),
+        strides=strides[:, None] if len(strides) else None,
+        level_strides=strides.tolist() or None,
         image_area=image_area,
-        **(levels if len(strides) else {}),
     )
+    return area_weight(positives)
 
 
 def _differs(by_level: Tensor) -> bool:

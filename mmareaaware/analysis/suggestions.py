@@ -26,7 +26,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..models import PowerAreaWeight, SparseTaskAlignedAssigner, weigh_priors
+from ..models import (
+    AreaWeighting,
+    Positives,
+    PowerAreaWeight,
+    SparseTaskAlignedAssigner,
+)
 from .area_report import AreaReport, Weighting
 
 LOW_QUANTILE = 0.05
@@ -73,7 +78,7 @@ def suggest(report: AreaReport) -> tuple[Weighting | None, list[Suggestion]]:
     suggestions += _crop(is_cut)
     if area_weight is None:
         return None, suggestions
-    factors, _ = weigh_priors(area_weight, report.targets, report.data.areas)
+    factors = _factors(area_weight, report.targets, report.data.areas)
     image_area = report.data.input_sizes.prod(1).float().median().item()
     weighting = Weighting(
         "suggested", area_weight, "mean", 1.0, image_area, report.strides, factors
@@ -95,7 +100,7 @@ def _area_weight(
         )
     side = int(min(LIFTED_BELOW, LARGEST_WEIGHT * low))
     area_weight = PowerAreaWeight(side**2, gamma=0.5, max_weight=round(side / low, 1))
-    factors, _ = weigh_priors(area_weight, targets, sides**2)
+    factors = _factors(area_weight, targets, sides**2)
     shift = (targets * (factors - 1)).clamp(min=0).sum() / targets.sum().clamp(min=1)
     if shift < LEAST_SHIFT:
         return none_because(f"{area_weight} would shift {shift:.1%} of the loss")
@@ -120,6 +125,13 @@ def _area_weight(
             f"{side} / {low:.1f}: {LOW_QUANTILE:.0%} of the boxes are below {low:.1f}",
         ),
     ]
+
+
+def _factors(area_weight: PowerAreaWeight, targets: Tensor, areas: Tensor) -> Tensor:
+    """What the loss of boxes (G,) is multiplied with by default, (G,)."""
+    weighting = AreaWeighting()
+    weighting.set_area_weight(area_weight, normalize="mean", strength=1.0)
+    return weighting.weigh(Positives(areas), targets)[0]
 
 
 def _levels(priors: Tensor, strides: Tensor) -> list[Suggestion]:

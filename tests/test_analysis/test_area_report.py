@@ -39,6 +39,7 @@ def training_boxes(boxes=BOXES, size=(SIZE, SIZE)) -> TrainingBoxes:
 
 def analyse(make_head, assigner=None, boxes=BOXES, **loss_cls):
     """A report on a YOLOv8 head."""
+    loss_cls = dict(area_weight=dict(type="PowerAreaWeight")) | loss_cls
     options = dict(loss_cls=dict(type="AreaAwareBCELoss", **loss_cls))
     if assigner:
         options["train_cfg"] = dict(assigner=assigner)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config, ConfigDict
 
-from mmareaaware.models import AreaMismatchWeight
+from mmareaaware.models import AreaMismatchWeight, Positives
 from tests.conftest import ROOT
 from tests.detectors import (
     NUM_CLASSES,
@@ -328,19 +328,20 @@ def test_a_weight_of_zero_takes_no_sample_from_the_average():
     assert grads[areas > 0].abs().max() < 1e-30
 
 
-def test_geometry_of_rois():
+def test_what_the_roi_head_says_of_positives():
     """What the RoI head tells of a RoI: its level by size, and the image."""
-    from functools import partial
-
-    from mmareaaware.models.roi_heads.area_aware_roi_heads import _roi_geometry
+    from mmareaaware.models.roi_heads.area_aware_roi_heads import _describe
 
     roi_head = build_detector(detector_config("faster", **STRONG)).roi_head
     sides = torch.tensor([10.0, 111, 113, 225, 2000])
     rois = torch.stack([sides * 0, sides * 0, sides, sides], 1)
-    geometry = partial(_roi_geometry, roi_head.bbox_roi_extractor, 128 * 96)(rois)
-    assert geometry["strides"].tolist() == [4, 4, 8, 16, 32]  # from 56 px on
-    assert geometry["level_strides"] == [4, 8, 16, 32]
-    assert geometry["image_area"] == 128 * 96
+    positives = _describe(
+        roi_head.bbox_roi_extractor, 128 * 96, Positives(sides**2), rois
+    )
+    assert positives.strides.tolist() == [4, 4, 8, 16, 32]  # from 56 px on
+    assert positives.level_strides == [4, 8, 16, 32]
+    assert positives.image_area == 128 * 96
+    assert torch.equal(positives.areas, sides**2)
 
 
 def test_predicted_areas_are_those_of_the_decoded_boxes():

@@ -30,6 +30,7 @@ from measuring import (
 )
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
+from operations import count_operations
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -191,17 +192,22 @@ def measure(case: dict, names: list[str], rounds: int) -> dict:
     """Memory of each contestant first: who runs out of it is not timed."""
     memory = {name: in_own_process(memory_of=name, **case) for name in names}
     steps = {n: make_step(n, case) for n in names if memory[n] is not None}
+    counts = {name: count_operations(step) for name, step in steps.items()}
     times = interleaved_times(steps, rounds)
     # A difference of percents wants more rounds than one of multiples.
     pair = {name: steps[name] for name in (OURS, OURS_ALL_ON)}
     on_off = interleaved_times(pair, ON_OFF_ROUNDS * rounds)
-    return dict(**case, memory_mib=memory, seconds=times, seconds_on_off=on_off)
+    return dict(
+        **case, memory_mib=memory, counts=counts, seconds=times, seconds_on_off=on_off
+    )
 
 
 def print_table(results: list[dict], names: list[str]) -> None:
     table = Table(title=f"assignment and loss, forward and backward, on {DEVICE}")
     for column in ("classes", "size", "boxes", *names):
         table.add_column(column, justify="right")
+    for name in names:
+        table.add_column(f"{name}\noperations", justify="right")
     for other in names[1:]:
         table.add_column(f"{other}\n/ {OURS}", justify="right")
     for result in results:
@@ -212,6 +218,9 @@ def print_table(results: list[dict], names: list[str]) -> None:
                 row.append("-")
                 continue
             row.append(f"{median(times[name]) * 1e3:.1f} ms\n+{memory[name]:.0f} MiB")
+        for name in names:
+            counts = result["counts"].get(name)
+            row.append("{operations}\n({waits})".format(**counts) if counts else "-")
         for name in names[1:]:
             if name not in times:
                 row.append("-")

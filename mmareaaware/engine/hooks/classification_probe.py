@@ -41,12 +41,12 @@ class ClassificationProbe:
         logits, targets, *rest = args
         if isinstance(targets, tuple) and not isinstance(targets, SparseTargets):
             targets = targets[0]  # quality focal loss: labels and their quality
+        weight = rest[0] if rest else kwargs.get("weight")
         if isinstance(targets, SparseTargets):
-            scores = _scores_of_sparse(logits, targets)
+            scores = _scores_of_sparse(logits, targets, weight)
         elif targets.dim() == logits.dim():
-            scores = _scores_of_soft(logits, targets)
+            scores = _scores_of_soft(logits, targets, weight)
         else:
-            weight = rest[0] if rest else kwargs.get("weight")
             scores = _scores_of_labels(loss_cls, logits, targets, weight)
         fg, bg = scores
         sums = [fg.sum(), fg.new_tensor(len(fg)), bg.sum(), bg.new_tensor(len(bg))]
@@ -69,17 +69,24 @@ def _scores_of_labels(
     return scores[fg, labels[fg]], scores[counts & ~is_fg].amax(1)
 
 
-def _scores_of_soft(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Of logits and soft targets, (..., C)."""
+def _scores_of_soft(
+    logits: Tensor, targets: Tensor, weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Of logits and soft targets, (..., C), and a weight, (...) or (..., C)."""
     is_fg = targets.sum(-1) >= TARGET_EPS
+    is_bg = ~is_fg
+    if weight is not None:
+        is_bg &= (weight > 0) if weight.dim() == is_bg.dim() else (weight > 0).any(-1)
     label = targets[is_fg].argmax(-1, keepdim=True)
     fg = logits[is_fg].gather(1, label)[:, 0]
-    return fg.float().sigmoid(), logits[~is_fg].amax(1).float().sigmoid()
+    return fg.float().sigmoid(), logits[is_bg].amax(1).float().sigmoid()
 
 
 def _scores_of_sparse(
-    logits: SparseLogits, targets: SparseTargets
+    logits: SparseLogits, targets: SparseTargets, weight: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     is_bg = torch.ones_like(logits.dense[..., 0], dtype=torch.bool)  # (B, N)
+    if weight is not None:
+        is_bg &= weight > 0  # ignored priors have none
     is_bg[targets.image, targets.prior] = False
     return logits.labels.sigmoid(), logits.dense[is_bg].amax(1).float().sigmoid()

@@ -10,6 +10,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
+from ...models.losses.bg_penalty_loss import DEFAULT_LAMBDA
+
 # Schedule name -> share of the maximum at progress x >= 0 of the warm-up (1: its end).
 SCHEDULES = {
     "constant": lambda x, step_ratio: 1.0,
@@ -38,7 +40,8 @@ class LossParamSchedulerHook(Hook):
     Args:
         param: Dotted path of the number, from the unwrapped model.
         schedule: One of the names above.
-        max_value: The value at the end of the warm-up.
+        max_value: The value at the end of the warm-up; by default that of ``lambda_bg``
+            in ``BgPenaltyLoss``.
         burn_in: Epochs (iterations) at 0 before it starts.
         warmup: Epochs (iterations) from there to the full value.
         step_ratio: Share of ``max_value`` that ``'step'`` begins with.
@@ -51,7 +54,7 @@ class LossParamSchedulerHook(Hook):
 
     Example:
         >>> custom_hooks = [
-        ...     dict(type='LossParamSchedulerHook', schedule='linear', max_value=1.0,
+        ...     dict(type='LossParamSchedulerHook', schedule='linear', max_value=5.0,
         ...          burn_in=3, warmup=10)]
     """
 
@@ -59,7 +62,7 @@ class LossParamSchedulerHook(Hook):
         self,
         param: str = "bbox_head.loss_bg.lambda_bg",
         schedule: str = "linear",
-        max_value: float = 1.0,
+        max_value: float = DEFAULT_LAMBDA,
         burn_in: int = 0,
         warmup: int = 0,
         step_ratio: float = 0.5,

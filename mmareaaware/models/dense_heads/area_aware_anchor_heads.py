@@ -8,14 +8,15 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..area_weighted_labels import AreaWeightedLabels
 from ..box_areas import box_areas
+from ..label_weighting import LabelWeighting
+from ..losses import Positives
 
 
-class LevelLabelsMixin(AreaWeightedLabels):
+class LevelLabelsMixin(LabelWeighting):
     """What all heads with anchors on pyramid levels share."""
 
-    _bbox_preds = None
+    _bbox_preds: list[Tensor] | None = None
 
     def loss_by_feat(
         self, cls_scores: list[Tensor], bbox_preds: list[Tensor], *args, **kwargs
@@ -40,44 +41,52 @@ class LevelLabelsMixin(AreaWeightedLabels):
 
         ``anchors`` are (N_l, 4), or (B, N_l, 4).
         """
-        positives = [
+        where = [
             ((level >= 0) & (level < self.num_classes)).nonzero(as_tuple=True)
             for level in labels
         ]
-        level_strides = [stride[0] for stride in self.prior_generator.strides]
-        geometry = dict(level_strides=level_strides)
-        geometry["strides"] = torch.cat(
-            [
-                weights.new_full((len(image),), stride)
-                for weights, (image, _), stride in zip(
-                    label_weights, positives, level_strides, strict=True
-                )
-            ]
-        )
-        if "batch_input_shape" in batch_img_metas[0]:
-            height, width = batch_img_metas[0]["batch_input_shape"]
-            geometry["image_area"] = height * width
-        if self._bbox_preds is not None:
-            geometry["pred_areas"] = self._predicted_areas(positives, anchors)
 
         def gather(levels: Sequence[Tensor]) -> Tensor:
-            return torch.cat([x[p] for x, p in zip(levels, positives, strict=True)])
+            return torch.cat([x[at] for x, at in zip(levels, where, strict=True)])
 
-        weights = self.weigh_positives(gather(label_weights), gather(areas), **geometry)
-        parts = weights.split([len(image) for image, _ in positives])
+        numbers = [len(image) for image, _ in where]
+        level_strides = [stride[0] for stride in self.prior_generator.strides]
+        height, width = batch_img_metas[0].get("batch_input_shape", (None, None))
+        positives = Positives(
+            areas=gather(areas),
+            pred_areas=self._predicted_areas(where, anchors),
+            strides=torch.cat(
+                [
+                    weights.new_full((number,), stride)
+                    for weights, number, stride in zip(
+                        label_weights, numbers, level_strides, strict=True
+                    )
+                ]
+            ),
+            level_strides=level_strides,
+            image_area=height and height * width,
+        )
+        weights = self.weigh_labels(gather(label_weights), positives)
         return [
-            level.index_put(index, part)
-            for level, index, part in zip(label_weights, positives, parts, strict=True)
+            level.index_put(at, part)
+            for level, at, part in zip(
+                label_weights, where, weights.split(numbers), strict=True
+            )
         ]
 
     @torch.no_grad()
     def _predicted_areas(
-        self, positives: Sequence[tuple[Tensor, Tensor]], anchors: Sequence[Tensor]
-    ) -> Tensor:
-        """Areas (P,) of the decoded predictions of the positives of all levels."""
+        self, where: Sequence[tuple[Tensor, Tensor]], anchors: Sequence[Tensor]
+    ) -> Tensor | None:
+        """Areas (P,) of the decoded predictions of the positives of all levels.
+
+        None outside of a loss, where there are no predictions.
+        """
+        if self._bbox_preds is None:
+            return None
         areas = []
         for preds, (image, anchor), level in zip(
-            self._bbox_preds, positives, anchors, strict=True
+            self._bbox_preds, where, anchors, strict=True
         ):
             size = self.bbox_coder.encode_size
             preds = preds.permute(0, 2, 3, 1).unflatten(

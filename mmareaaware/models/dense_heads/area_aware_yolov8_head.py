@@ -1,57 +1,37 @@
-"""YOLOv8 / YOLO11 head that tells the losses how large the objects are."""
+"""YOLOv8 / YOLO11 head that weighs positives and keeps background quiet."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
-from mmdet.structures.bbox import get_box_tensor
 from mmengine.dist import get_world_size
 from mmengine.registry import MODELS
-from mmyolo.models import YOLOv8Head, YOLOv8HeadModule
-from mmyolo.models.utils import gt_instances_preprocess
+from mmyolo.models import YOLOv8Head
 from torch import Tensor
 
 from ..box_areas import box_areas
 from ..losses import (
     AreaAwareBCELoss,
+    AreaWeighting,
     BgPenaltyLoss,
+    Positives,
     SparseLogits,
-    SparseTargets,
-    share_of_total,
+    add_ranks,
+    share,
 )
-from ..precision import at_least_float32, exact_matmul
+from ..losses.bg_penalty_loss import count_background, outside_background
+from ..losses.weighting import mass_of, mean_of
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
-
-
-class Predictions(NamedTuple):
-    """What the network said of every prior, float32 or wider."""
-
-    logits: Tensor | SparseLogits  # (B, N, C)
-    boxes: Tensor  # (B, N, 4), decoded, xyxy in px of the network input
-    dists: Tensor  # (B, N, 4, reg_max)
-
-
-class Priors(NamedTuple):
-    """The points of all levels."""
-
-    points: Tensor  # (N, 4): x, y, stride, stride
-    strides: Tensor  # (N, 1)
-    grid: PriorGrid
-    input_area: int  # of the network input, in px²
-
-    @property
-    def centers(self) -> Tensor:
-        return self.points[:, :2]
-
-
-class Assignment(NamedTuple):
-    """What the priors should have said, P of them something positive."""
-
-    targets: Tensor | SparseTargets  # (B, N, C), or those of the positives
-    score_sums: Tensor  # (B, N), soft targets summed over the classes
-    image: Tensor  # (P,), image of each positive
-    prior: Tensor  # (P,), prior of each positive
-    boxes: Tensor  # (P, 4), box of each positive, xyxy in px
+from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
+from .yolo_matching import (
+    DenseMatching,
+    Matched,
+    Outputs,
+    Priors,
+    SparseMatching,
+    flat_ignored,
+    is_plain,
+    outputs_for_sparse_matching,
+)
 
 
 @MODELS.register_module()
@@ -63,9 +43,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     one process or without ``sync_avg_factor``. (In half precision it computes losses in
     float32, which stock does not.)
 
-    With ``SparseTaskAlignedAssigner`` it spells out the positives only: no tensor of
-    boxes × priors is made and, with an ``AreaAwareBCELoss``, none of dense targets;
-    boxes too are computed in float32. Any other assigner works as in stock.
+    With ``SparseTaskAlignedAssigner`` no tensor of boxes × priors is made and, with an
+    ``AreaAwareBCELoss``, none of dense targets; boxes too are computed in float32. Any
+    other assigner works as in stock.
+
+    Each positive has one weight, made here once a step. Priors inside ignored boxes
+    that have no target take part in no loss.
 
     Args:
         *args: As for ``YOLOv8Head``.
@@ -99,7 +82,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
                 "loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got "
                 f"{loss_bg}"
             )
-        if weigh_boxes and getattr(self.loss_cls, "area_weight", None) is None:
+        if weigh_boxes and self.weighting is None:
             raise ValueError(
                 "weigh_boxes=True takes the area weight of loss_cls, which has none: "
                 "give loss_cls=dict(type='AreaAwareBCELoss', area_weight=...), or "
@@ -107,31 +90,44 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             )
         self.weigh_boxes = weigh_boxes
         self.sync_avg_factor = sync_avg_factor
-        self._priors_key = None
+        self._priors_key: tuple | None = None
 
-    def forward(self, x: Sequence[Tensor]) -> tuple[list[Tensor], ...]:
+    @property
+    def weighting(self) -> AreaWeighting | None:
+        """What weighs the positives: ``loss_cls``, if it has an area weight."""
+        has_weight = getattr(self.loss_cls, "area_weight", None) is not None
+        return self.loss_cls if has_weight else None
+
+    def forward(self, x: Sequence[Tensor]) -> Outputs:
         """What the head module returns of the feature maps.
 
-        In training with a sparse assigner the boxes are decoded without a gradient:
-        the loss decodes the positives itself.
+        In training with a sparse assigner the boxes are decoded without a gradient, see
+        :func:`~.yolo_matching.outputs_for_sparse_matching`.
         """
-        module = self.head_module
-        if not (self.training and self._is_sparse and _is_plain(module)):
-            return super().forward(x)
-        cls_scores, bbox_preds, bbox_dist_preds = [], [], []
-        for feature, cls_pred, reg_pred in zip(
-            x, module.cls_preds, module.reg_preds, strict=True
-        ):
-            cls_scores.append(cls_pred(feature))
-            dists = reg_pred(feature)
-            size = dists.shape[-2:]
-            dists = dists.unflatten(1, (4, module.reg_max)).flatten(3)
-            with torch.no_grad():  # (B, 4, reg_max, H·W) -> (B, 4, H, W)
-                probabilities = at_least_float32(dists).softmax(2)
-                distances = exact_matmul(module.proj, probabilities)
-            bbox_preds.append(distances.unflatten(2, size))
-            bbox_dist_preds.append(dists.permute(0, 3, 1, 2))
-        return cls_scores, bbox_preds, bbox_dist_preds
+        if self.training and self._is_sparse and is_plain(self.head_module):
+            return outputs_for_sparse_matching(self.head_module, x)
+        return super().forward(x)
+
+    def loss(
+        self, x: Sequence[Tensor], batch_data_samples: list | dict
+    ) -> dict[str, Tensor]:
+        """Losses of one batch from its feature maps.
+
+        Args:
+            x: Feature maps, a level each.
+            batch_data_samples: Data samples, of which ``ignored_instances`` are the
+                ignored boxes; or, as the fast collate functions make it, a dict of
+                ``bboxes_labels``, ``img_metas`` and, where there are ignored boxes,
+                ``bboxes_ignored``, see :meth:`loss_by_feat`.
+        """
+        if isinstance(batch_data_samples, list):
+            return super().loss(x, batch_data_samples)
+        return self.loss_by_feat(
+            *self(x),
+            batch_data_samples["bboxes_labels"],
+            batch_data_samples["img_metas"],
+            batch_data_samples.get("bboxes_ignored"),
+        )
 
     def loss_by_feat(
         self,
@@ -140,7 +136,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         bbox_dist_preds: Sequence[Tensor],
         batch_gt_instances: Tensor | Sequence,
         batch_img_metas: Sequence[dict],
-        batch_gt_instances_ignore: Sequence | None = None,
+        batch_gt_instances_ignore: Tensor | Sequence | None = None,
     ) -> dict[str, Tensor]:
         """Losses of one batch.
 
@@ -151,7 +147,10 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             batch_gt_instances: Boxes as (G, 6) [image, label, x1, y1, x2, y2] in px of
                 the network input, or a list of InstanceData.
             batch_img_metas: One dict per image.
-            batch_gt_instances_ignore: Not used, as in ``YOLOv8Head``.
+            batch_gt_instances_ignore: Ignored boxes as (M, 5) [image, x1, y1, x2, y2]
+                in px of the network input, or a list of InstanceData or None. Priors
+                strictly inside one that have no target are left out of the
+                classification loss, of the penalty and of its background.
 
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_dfl`` and, with a penalty, ``loss_bg``;
@@ -160,35 +159,32 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         """
         num_imgs = len(batch_img_metas)
         outputs = cls_scores, bbox_preds, bbox_dist_preds
-        preds, priors, assigned = self.match(outputs, batch_gt_instances, num_imgs)
-        if self._is_sparse:
-            condensed = self._condense(preds.logits, assigned.targets)
-            preds = preds._replace(logits=condensed)
-        total = assigned.targets.score if self._is_sparse else assigned.targets
-        avg_factor = share_of_total(total.sum(), self.sync_avg_factor)
+        matched = self.match(outputs, batch_gt_instances, num_imgs)
+        matched, ignored = self._ignore(matched, batch_gt_instances_ignore)
+        weights, shares, stats = self._weigh(matched, ignored)
+        avg_factor = shares["targets"]
 
-        loss_cls, stats = self._loss_cls(preds, assigned, priors, avg_factor)
-        loss_bbox, loss_dfl = self._loss_box(preds, assigned, priors, avg_factor)
+        logits = self._condense(matched)
+        weight = matched.weight_of_priors(weights, ignored)
+        loss_cls = self._loss_cls(matched, logits, weight) / avg_factor
+        by_score = matched.targets.score
+        if self.weigh_boxes:
+            by_score = by_score * weights
+        loss_bbox, loss_dfl = self._loss_box(matched, by_score, avg_factor)
         losses = dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
         if self.loss_bg is not None:
-            losses["loss_bg"], bg_stats = self.loss_bg(
-                preds.logits,
-                assigned.score_sums,
-                sync=self.sync_avg_factor,
-                return_stats=True,
+            losses["loss_bg"], bg_stats = self._loss_bg(
+                matched, logits, ignored, shares.get("background", avg_factor)
             )
             stats.update(bg_stats)
         total_imgs = num_imgs * get_world_size()
         losses = {k: v * total_imgs for k, v in losses.items()}
-        num_pos = avg_factor.new_full((), len(assigned.image))
+        num_pos = avg_factor.new_full((), len(by_score))
         return dict(**losses, **stats, num_pos=num_pos)
 
     def match(
-        self,
-        outputs: tuple[Sequence[Tensor], ...],
-        batch_gt_instances: Tensor | Sequence,
-        num_imgs: int,
-    ) -> tuple[Predictions, Priors, Assignment]:
+        self, outputs: Outputs, batch_gt_instances: Tensor | Sequence, num_imgs: int
+    ) -> Matched:
         """Which prior is to find which box.
 
         Args:
@@ -197,34 +193,30 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             num_imgs: Number of images.
 
         Returns:
-            All predictions, all priors, and the targets.
+            All predictions, and the positives.
         """
         priors = self._priors(outputs[0])
-        preds = self._flatten(*outputs, priors)
-        assign = self._assign_sparse if self._is_sparse else self._assign_dense
-        return preds, priors, assign(preds, priors, batch_gt_instances, num_imgs)
+        return self._matching.match(outputs, priors, batch_gt_instances, num_imgs)
 
-    def geometry(
-        self, preds: Predictions, priors: Priors, assigned: Assignment
-    ) -> dict[str, Tensor | int | Sequence[int]]:
-        """What area weights may ask of the P positives.
-
-        Returns:
-            ``areas``, ``pred_areas`` and ``strides`` (P,), ``image_area`` and
-            ``level_strides``.
-        """
-        positives = assigned.image, assigned.prior
-        return dict(
-            areas=box_areas(assigned.boxes),
-            pred_areas=box_areas(preds.boxes.detach()[positives]),
-            strides=priors.strides[assigned.prior, 0],
-            image_area=priors.input_area,
+    def positives(self, matched: Matched) -> Positives:
+        """What area weights may look at."""
+        return Positives(
+            areas=box_areas(matched.boxes),
+            pred_areas=box_areas(matched.pred_boxes.detach()[matched.positives]),
+            strides=matched.points[:, 2],
             level_strides=self.featmap_strides,
+            image_area=matched.priors.input_area,
         )
 
     @property
     def _is_sparse(self) -> bool:
         return isinstance(getattr(self, "assigner", None), SparseTaskAlignedAssigner)
+
+    @property
+    def _matching(self) -> SparseMatching | DenseMatching:
+        if self._is_sparse:
+            return SparseMatching(self.assigner, self.bbox_coder, self.head_module.proj)
+        return DenseMatching(self.assigner, self.bbox_coder)
 
     def _priors(self, cls_scores: Sequence[Tensor]) -> Priors:
         """The points of all levels, made anew when size, dtype or device change."""
@@ -235,193 +227,112 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             levels = self.prior_generator.grid_priors(
                 sizes, dtype=dtype, device=cls_scores[0].device, with_stride=True
             )
-            points = torch.cat(levels)
             height, width = sizes[0]
+            area = height * width * self.featmap_strides[0] ** 2
             self._cached_priors = Priors(
-                points,
-                points[:, 2:3],
-                PriorGrid(levels, sizes),
-                height * width * self.featmap_strides[0] ** 2,
+                torch.cat(levels), PriorGrid(levels, sizes), area
             )
             self._priors_key = key
         return self._cached_priors
 
-    def _flatten(
-        self,
-        cls_scores: Sequence[Tensor],
-        bbox_preds: Sequence[Tensor],
-        bbox_dist_preds: Sequence[Tensor],
-        priors: Priors,
-    ) -> Predictions:
-        """Join the levels and decode the boxes.
+    def _ignore(
+        self, matched: Matched, instances: Tensor | Sequence | None
+    ) -> tuple[Matched, Tensor | None]:
+        """Priors without a target inside ignored boxes, (B, N); None for none.
 
-        For a sparse assigner the logits and distributions stay as the convolutions
-        made them, channels before priors, and are only viewed as (B, N, ...); its few
-        positives are decoded anew, so that no gradient passes through all boxes.
+        Of the positives those have no target at all afterwards, instead of next to
+        none.
         """
-        if self._is_sparse:
-            logits = torch.cat([s.flatten(2) for s in cls_scores], 2).transpose(1, 2)
-            dists = torch.cat([d.permute(0, 2, 3, 1) for d in bbox_dist_preds], 3)
-            dists = dists.permute(0, 3, 1, 2)
-            bbox_preds = [p.detach() for p in bbox_preds]
-        else:
-            logits = torch.cat([s.flatten(2).transpose(1, 2) for s in cls_scores], 1)
-            dists = torch.cat(list(bbox_dist_preds), 1)
-        distances = torch.cat([p.flatten(2).transpose(1, 2) for p in bbox_preds], 1)
-        boxes = self.bbox_coder.decode(
-            priors.centers, at_least_float32(distances), priors.strides[:, 0]
-        )
-        return Predictions(at_least_float32(logits), boxes, at_least_float32(dists))
+        flat = flat_ignored(instances)
+        if flat is None:
+            return matched, None
+        images, boxes = flat
+        covered = matched.priors.grid.covered(boxes, images, len(matched.logits))
+        ignored = covered & ~outside_background(matched.score_sums)
+        score = matched.targets.score.masked_fill(ignored[matched.positives], 0)
+        return matched._replace(targets=matched.targets._replace(score=score)), ignored
 
-    def _assign_dense(
-        self,
-        preds: Predictions,
-        priors: Priors,
-        batch_gt_instances: Tensor | Sequence,
-        num_imgs: int,
-    ) -> Assignment:
-        """Match priors and boxes with an assigner of mmyolo."""
-        # (B, G, 5): label and box, rows of zeros where an image has fewer boxes
-        gt = gt_instances_preprocess(batch_gt_instances, num_imgs)
-        labels, boxes = gt[..., :1], gt[..., 1:]
-        result = self.assigner(
-            preds.boxes.detach().type(boxes.dtype),
-            preds.logits.detach().sigmoid(),
-            priors.points,
-            labels,
-            boxes,
-            (boxes.sum(-1, keepdim=True) > 0).float(),
-        )
-        targets = result["assigned_scores"]
-        image, prior = result["fg_mask_pre_prior"].nonzero(as_tuple=True)
-        boxes = result["assigned_bboxes"][image, prior]
-        return Assignment(targets, targets.sum(-1), image, prior, boxes)
+    def _weigh(
+        self, matched: Matched, ignored: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
+        """The weight of each positive, and all that is summed over the ranks, at once.
 
-    def _assign_sparse(
-        self,
-        preds: Predictions,
-        priors: Priors,
-        batch_gt_instances: Tensor | Sequence,
-        num_imgs: int,
-    ) -> Assignment:
-        """Match priors and boxes; only the positives are spelled out."""
-        images, labels, boxes = _flat_ground_truth(batch_gt_instances)
-        logits = preds.logits.detach()
-        targets, box = self.assigner.assign(
-            preds.boxes,
-            lambda image, prior, label: logits[image, prior, label].sigmoid(),
-            priors.grid,
-            boxes,
-            labels,
-            images,
-        )
-        return Assignment(
-            targets,
-            targets.sums(num_imgs, len(priors.points)),
-            targets.image,
-            targets.prior,
-            boxes[box],
-        )
+        Returns:
+            The weights (P,), the product of all factors, None where all are 1. This
+            rank's shares of the sum of the targets and of the number of background
+            priors, if the penalty is divided by it. What there is to log.
+        """
+        mass = matched.targets.score
+        sums, phi = dict(targets=matched.target_sum), None
+        if self.weighting is not None:
+            phi = self.weighting.phi(self.positives(matched))
+            sums["phi"] = mass_of(phi, mass)
+        if self.loss_bg is not None and self.loss_bg.counts_background:
+            outside = outside_background(matched.score_sums, ignored)
+            sums["background"] = count_background(outside)
+        sums = add_ranks(sums, self.sync_avg_factor)
+        shares = {k: share(v, self.sync_avg_factor) for k, v in sums.items()}
+        if phi is None:
+            return None, shares, {}
+        mean = mean_of(sums["phi"], sums["targets"])
+        weights = self.weighting.settle(phi, mean, mass)
+        return weights, shares, dict(area_weight_mean=mean)
 
-    def _condense(self, logits: Tensor, targets: SparseTargets) -> SparseLogits:
-        is_ours = isinstance(self.loss_cls, AreaAwareBCELoss)
+    def _condense(self, matched: Matched) -> Tensor | SparseLogits:
+        """What the losses need of the logits, where assigner and loss are ours."""
+        if not (self._is_sparse and isinstance(self.loss_cls, AreaAwareBCELoss)):
+            return matched.logits
         return SparseLogits.read(
-            logits,
-            targets,
-            class_weights=self.loss_cls.class_weights if is_ours else None,
+            matched.logits,
+            matched.targets,
+            class_weights=self.loss_cls.class_weights,
             maxima=self.loss_bg is not None and self.loss_bg.needs_maxima,
         )
 
     def _loss_cls(
+        self, matched: Matched, logits: Tensor | SparseLogits, weight: Tensor | None
+    ) -> Tensor:
+        """Sum of the classification loss, with weights of the priors (B, N)."""
+        targets = matched.targets
+        if isinstance(logits, Tensor):
+            targets = targets.dense(*logits.shape)
+        if isinstance(self.loss_cls, AreaAwareBCELoss):
+            return self.loss_cls(logits, targets, weight, reduction_override="sum")
+        loss = self.loss_cls(logits, targets)
+        if weight is not None:
+            if loss.shape[:2] != weight.shape:
+                raise ValueError(
+                    "ignored boxes have to be left out of the loss prior by prior, and "
+                    f"{type(self.loss_cls).__name__} returns a loss of shape "
+                    f"{tuple(loss.shape)}: give loss_cls.reduction='none', or "
+                    "loss_cls.type='AreaAwareBCELoss'"
+                )
+            loss = loss * weight.view(*weight.shape, *[1] * (loss.dim() - 2))
+        return loss.sum()
+
+    def _loss_bg(
         self,
-        preds: Predictions,
-        assigned: Assignment,
-        priors: Priors,
+        matched: Matched,
+        logits: Tensor | SparseLogits,
+        ignored: Tensor | None,
         avg_factor: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        if not isinstance(self.loss_cls, AreaAwareBCELoss):
-            logits, targets = preds.logits, assigned.targets
-            if self._is_sparse:
-                logits = logits.dense
-                targets = targets.dense(*logits.shape)
-            return self.loss_cls(logits, targets).sum() / avg_factor, {}
-        geometry = self.geometry(preds, priors, assigned)
-        if not self._is_sparse:  # every prior, not the positives only
-            areas = geometry["areas"].new_zeros(assigned.score_sums.shape)
-            positives = assigned.image, assigned.prior
-            geometry.update(
-                areas=areas.index_put(positives, geometry["areas"]),
-                pred_areas=box_areas(preds.boxes.detach()),
-                strides=priors.strides[:, 0],
-            )
-        return self.loss_cls(
-            preds.logits,
-            assigned.targets,
+        """The penalty, and what it reports; nothing is computed at λ_bg = 0."""
+        if self.loss_bg.lambda_bg == 0:
+            return avg_factor.new_zeros(()), {}
+        return self.loss_bg(
+            logits,
+            matched.score_sums,
+            ignored=ignored,
             avg_factor=avg_factor,
-            reduction_override="mean",
-            sync=self.sync_avg_factor,
             return_stats=True,
-            **geometry,
         )
 
     def _loss_box(
-        self,
-        preds: Predictions,
-        assigned: Assignment,
-        priors: Priors,
-        avg_factor: Tensor,
+        self, matched: Matched, weight: Tensor, avg_factor: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """IoU and distribution focal loss of the P positives, in units of strides."""
-        positives = assigned.image, assigned.prior
-        strides = priors.strides[assigned.prior]  # (P, 1)
-        centers = priors.centers[assigned.prior]  # (P, 2)
-        target_boxes = assigned.boxes / strides  # (P, 4)
-        weight = assigned.score_sums[positives]  # (P,)
-        if self.weigh_boxes:
-            geometry = self.geometry(preds, priors, assigned)
-            weights, _ = self.loss_cls.weigh(
-                weight, sync=self.sync_avg_factor, **geometry
-            )
-            weight = weight * weights
-        dists = preds.dists[positives]  # (P, 4, reg_max)
-        if self._is_sparse:
-            distances = exact_matmul(dists.softmax(-1), self.head_module.proj)
-            boxes = self.bbox_coder.decode(centers, distances[None], strides[:, 0])[0]
-        else:
-            boxes = preds.boxes[positives]
-        loss_bbox = self.loss_bbox(boxes / strides, target_boxes, weight=weight)
-        reg_max = self.head_module.reg_max
-        target_distances = self.bbox_coder.encode(
-            centers / strides, target_boxes, max_dis=reg_max - 1, eps=0.01
-        )
-        loss_dfl = self.loss_dfl(
-            dists.reshape(-1, reg_max),
-            target_distances.reshape(-1),
-            weight=weight.repeat_interleave(4, output_size=4 * len(weight)),
-            avg_factor=avg_factor,
-        )
-        return loss_bbox / avg_factor, loss_dfl
-
-
-def _is_plain(module: YOLOv8HeadModule) -> bool:
-    """Whether its convolutions may be called past its own forward and its hooks."""
-    return (
-        type(module).forward is YOLOv8HeadModule.forward
-        and type(module).forward_single is YOLOv8HeadModule.forward_single
-        and not module._forward_pre_hooks
-        and not module._forward_hooks
-    )
-
-
-def _flat_ground_truth(
-    batch_gt_instances: Tensor | Sequence,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Image (G,), class (G,) and box (G, 4) of all boxes of a batch."""
-    if not isinstance(batch_gt_instances, Tensor):
-        boxes = [get_box_tensor(gt.bboxes) for gt in batch_gt_instances]
-        images = [torch.full_like(b[:, :1], i) for i, b in enumerate(boxes)]
-        labels = [gt.labels.unsqueeze(1) for gt in batch_gt_instances]
-        parts = [torch.cat(part) for part in (images, labels, boxes)]
-        batch_gt_instances = torch.cat(parts, 1)
-    images, labels, *_ = batch_gt_instances.long().unbind(1)
-    return images, labels, batch_gt_instances[:, 2:]
+        """IoU and distribution focal loss, with weights of the positives (P,)."""
+        if self._is_sparse and are_yolov8s(self):
+            return fused_box_losses(matched, weight, avg_factor, self)
+        pred_boxes = self._matching.boxes_of_positives(matched)
+        return box_losses(matched, pred_boxes, weight, avg_factor, self)

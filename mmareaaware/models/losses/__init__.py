@@ -1,27 +1,30 @@
-from .area_aware_bce_loss import AreaAwareBCELoss, area_aware_bce_loss, soft_bce
-from .area_weighted import AreaWeighted
+from .area_aware_bce_loss import AreaAwareBCELoss, area_aware_bce_loss
 from .area_weights import (
     AreaMismatchWeight,
     AreaWeight,
     BoxScaleWeight,
     LogAreaWeight,
+    Positives,
     PowerAreaWeight,
     PyramidMembershipWeight,
     StepAreaWeight,
-    weigh_priors,
 )
-from .avg_factor import share_of_total
 from .bg_penalty_loss import BgPenaltyLoss, bg_penalty, bg_penalty_loss
 from .class_balance import EffectiveNumberWeight, InverseFrequencyWeight, LDAMMargin
+from .overlaps import box_overlaps
 from .pos_weighted_cross_entropy_loss import PosWeightedCrossEntropyLoss
+from .positive_box_losses import PositiveBoxLosses
+from .ranks import add_ranks, share
+from .soft_bce import soft_bce
 from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
+from .weighting import AreaWeighting
 
 __all__ = [
     "AreaAwareBCELoss",
     "AreaMismatchWeight",
     "AreaWeight",
-    "AreaWeighted",
+    "AreaWeighting",
     "BgPenaltyLoss",
     "BoxScaleWeight",
     "EffectiveNumberWeight",
@@ -29,15 +32,18 @@ __all__ = [
     "LDAMMargin",
     "LogAreaWeight",
     "PosWeightedCrossEntropyLoss",
+    "PositiveBoxLosses",
+    "Positives",
     "PowerAreaWeight",
     "PyramidMembershipWeight",
     "SparseLogits",
     "SparseTargets",
     "StepAreaWeight",
+    "add_ranks",
     "area_aware_bce_loss",
     "bg_penalty",
     "bg_penalty_loss",
-    "share_of_total",
+    "box_overlaps",
+    "share",
     "soft_bce",
-    "weigh_priors",
 ]

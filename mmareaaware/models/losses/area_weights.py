@@ -1,64 +1,83 @@
 """Area weights: how much a positive prior counts, given the area of its box.
 
-Every area weight is a callable ``weight(areas, **geometry) -> Tensor`` of the shape of
-``areas``; the areas are in square pixels of the network input. Select one by config,
-``area_weight=dict(type='PowerAreaWeight')``, or call it directly.
+An area weight is a callable, from :class:`Positives` to their weights. Select one by
+config, ``area_weight=dict(type='PowerAreaWeight')``, or call it directly.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from mmengine.dist import all_reduce
 from mmengine.registry import TASK_UTILS
 from torch import Tensor
 
-# A target below this is none: such a prior is background (design, section 3).
+# A target below this is none: such a prior is background. Task-aligned targets come
+# near it only where an overlap to the power of six does.
 TARGET_EPS = 1e-6
 # Areas are clamped to this many square pixels, so that a box without area is finite.
 MIN_AREA = 1e-3
+
+
+@dataclass(frozen=True)
+class Positives:
+    """P positives of a batch, and what an area weight may look at.
+
+    Only the areas are always there. All areas are in px² of the network input, and all
+    tensors have the shape of ``areas`` or broadcast to it.
+    """
+
+    areas: Tensor  # of the assigned boxes, (P,)
+    pred_areas: Tensor | None = None  # of the decoded predictions, (P,)
+    strides: Tensor | None = None  # in px, of the prior of each, (P,)
+    level_strides: Sequence[float] | None = None  # in px, of all pyramid levels
+    image_area: float | Tensor | None = None  # of the network input
+
+    def where(self, mask: Tensor) -> "Positives":
+        """Those of (B, N) priors where a mask (B, N) is set."""
+
+        def of(values: Tensor) -> Tensor:
+            return values.expand(mask.shape)[mask]
+
+        return replace(
+            self,
+            areas=of(self.areas),
+            pred_areas=None if self.pred_areas is None else of(self.pred_areas),
+            strides=None if self.strides is None else of(self.strides),
+        )
 
 
 class AreaWeight(ABC):
     """Base class of the area weights."""
 
     @abstractmethod
-    def __call__(
-        self,
-        areas: Tensor,
-        *,
-        pred_areas: Tensor | None = None,
-        image_area: float | None = None,
-        strides: Tensor | None = None,
-        level_strides: Sequence[int] | None = None,
-    ) -> Tensor:
+    def __call__(self, positives: Positives) -> Tensor:
         """Weigh boxes.
 
         Args:
-            areas: Areas of the assigned boxes in px², any shape, here (B, N).
-            pred_areas: Areas of the decoded predictions in px², shaped like ``areas``.
-            image_area: Area of the network input in px².
-            strides: Stride in px of each prior, broadcastable to ``areas``.
-            level_strides: The strides of all pyramid levels.
+            positives: P of them, or of any other shape.
 
         Returns:
-            Weights of the shape of ``areas``, finite and not negative.
+            Weights of the shape of ``positives.areas``, finite and not negative.
+
+        Raises:
+            ValueError: It needs something that is None.
         """
 
     def __repr__(self) -> str:
         values = ", ".join(f"{k}={v}" for k, v in vars(self).items())
         return f"{type(self).__name__}({values})"
 
-    def _require(self, **geometry) -> None:
-        for name, value in geometry.items():
-            if value is None:
-                raise ValueError(
-                    f"{self!r} needs `{name}` and got None. The dense heads of this "
-                    "package pass it, and AreaAwareShared2FCBBoxHead if the RoI head "
-                    "is AreaAwareStandardRoIHead or AreaAwareCascadeRoIHead; calling "
-                    f"the loss yourself, pass `{name}=...`"
-                )
+    def _require(self, name: str, value):
+        if value is None:
+            raise ValueError(
+                f"{self!r} needs `{name}` and got None. The dense heads of this "
+                "package pass it, and AreaAwareShared2FCBBoxHead if the RoI head "
+                "is AreaAwareStandardRoIHead or AreaAwareCascadeRoIHead; calling "
+                f"the loss yourself, pass `areas=Positives(areas, {name}=...)`"
+            )
+        return value
 
 
 @TASK_UTILS.register_module()
@@ -92,8 +111,9 @@ class PowerAreaWeight(AreaWeight):
         self.min_weight = min_weight
         self.max_weight = max_weight
 
-    def __call__(self, areas: Tensor, **geometry) -> Tensor:
-        weights = (self.ref_area / areas.clamp(min=MIN_AREA)) ** self.gamma
+    def __call__(self, positives: Positives) -> Tensor:
+        areas = positives.areas.clamp(min=MIN_AREA)
+        weights = (self.ref_area / areas) ** self.gamma
         return weights.clamp(self.min_weight, self.max_weight)
 
 
@@ -129,8 +149,9 @@ class LogAreaWeight(AreaWeight):
         self.min_weight = min_weight
         self.max_weight = max_weight
 
-    def __call__(self, areas: Tensor, **geometry) -> Tensor:
-        weights = areas.clamp(min=MIN_AREA).log() / math.log(self.ref_area)
+    def __call__(self, positives: Positives) -> Tensor:
+        areas = positives.areas.clamp(min=MIN_AREA)
+        weights = areas.log() / math.log(self.ref_area)
         return weights.clamp(self.min_weight, self.max_weight)
 
 
@@ -165,32 +186,36 @@ class StepAreaWeight(AreaWeight):
         self.edges = tuple(edges)
         self.weights = tuple(weights)
 
-    def __call__(self, areas: Tensor, **geometry) -> Tensor:
-        result = torch.full_like(areas, self.weights[0])
+    def __call__(self, positives: Positives) -> Tensor:
+        result = torch.full_like(positives.areas, self.weights[0])
         for edge, weight in zip(self.edges, self.weights[1:], strict=True):
-            result = result.masked_fill(areas >= edge, weight)
+            result = result.masked_fill(positives.areas >= edge, weight)
         return result
 
 
 @TASK_UTILS.register_module()
 class BoxScaleWeight(AreaWeight):
-    r"""YOLOv3's rule, :math:`2 - wh / (WH)`: from 2 for specks to 1 for the image."""
+    r""":math:`2 - wh / (WH)`: from 2 for specks to 1 for a box as large as the image.
 
-    def __call__(
-        self, areas: Tensor, *, image_area: float | None = None, **geometry
-    ) -> Tensor:
-        self._require(image_area=image_area)
-        return 2 - (areas / image_area).clamp(0, 1)
+    The rule of the published code of `YOLOv3 <https://arxiv.org/abs/1804.02767>`_,
+    there for the box loss.
+    """
+
+    def __call__(self, positives: Positives) -> Tensor:
+        image_area = self._require("image_area", positives.image_area)
+        return 2 - (positives.areas / image_area).clamp(0, 1)
 
 
 @TASK_UTILS.register_module()
 class AreaMismatchWeight(AreaWeight):
-    r"""Small objects whose predicted area is off count more ("smoothed BAA").
+    r"""Small objects whose predicted area is off count more.
 
     .. math:: \varphi = 1 + \beta\tanh|\ln(A_{pred}/A)|
         \text{ if } A < A_{max}, \text{ else } 1
 
-    Both areas are in px² of the network input; a perfect prediction gives exactly 1.
+    Smooth and bounded, and the same for a box predicted k times too large or too
+    small; a perfect prediction gives exactly 1. The scale below which it acts is COCO's
+    edge of large objects (`Lin et al. 2014 <https://arxiv.org/abs/1405.0312>`_).
 
     Args:
         beta: Largest addition to 1.
@@ -206,11 +231,10 @@ class AreaMismatchWeight(AreaWeight):
         self.beta = beta
         self.max_area = max_area
 
-    def __call__(
-        self, areas: Tensor, *, pred_areas: Tensor | None = None, **geometry
-    ) -> Tensor:
-        self._require(pred_areas=pred_areas)
+    def __call__(self, positives: Positives) -> Tensor:
+        pred_areas = self._require("pred_areas", positives.pred_areas)
         pred_areas = pred_areas.detach().clamp(min=MIN_AREA)
+        areas = positives.areas
         mismatch = (pred_areas / areas.clamp(min=MIN_AREA)).log().abs().tanh()
         return torch.where(areas < self.max_area, 1 + self.beta * mismatch, 1.0)
 
@@ -222,7 +246,10 @@ class PyramidMembershipWeight(AreaWeight):
     .. math:: \varphi = L \cdot \mathrm{softmax}_l(-\alpha|\ln(\sqrt A / s_l)| / T)
 
     taken at the level of the prior. With L levels the mean over the levels is 1. The
-    scale of a level is :math:`s_l = 4 \cdot stride_l`, RetinaNet's base anchor.
+    scale of a level is :math:`s_l = 4 \cdot stride_l`, the base anchor of `RetinaNet
+    <https://arxiv.org/abs/1708.02002>`_; the rule softens the one by which `feature
+    pyramid networks <https://arxiv.org/abs/1612.03144>`_ (equation 1) give a box to one
+    level.
 
     Args:
         alpha: Steepness.
@@ -240,16 +267,10 @@ class PyramidMembershipWeight(AreaWeight):
         self.alpha = alpha
         self.temperature = temperature
 
-    def __call__(
-        self,
-        areas: Tensor,
-        *,
-        strides: Tensor | None = None,
-        level_strides: Sequence[int] | None = None,
-        **geometry,
-    ) -> Tensor:
-        self._require(strides=strides, level_strides=level_strides)
-        log_side = areas.clamp(min=MIN_AREA).log() / 2
+    def __call__(self, positives: Positives) -> Tensor:
+        strides = self._require("strides", positives.strides)
+        level_strides = self._require("level_strides", positives.level_strides)
+        log_side = positives.areas.clamp(min=MIN_AREA).log() / 2
         log_scales = [math.log(self.SCALE_PER_STRIDE * s) for s in level_strides]
         levels = torch.stack([self._score(log_side - scale) for scale in log_scales])
         own = self._score(log_side - (self.SCALE_PER_STRIDE * strides).log())
@@ -257,54 +278,6 @@ class PyramidMembershipWeight(AreaWeight):
 
     def _score(self, log_ratio: Tensor) -> Tensor:
         return -self.alpha * log_ratio.abs() / self.temperature
-
-
-def weigh_priors(
-    area_weight: AreaWeight,
-    target_sums: Tensor,
-    areas: Tensor,
-    fg: Tensor | None = None,
-    *,
-    normalize: str = "mean",
-    strength: float = 1.0,
-    sync: bool = False,
-    **geometry,
-) -> tuple[Tensor, Tensor]:
-    """Weights of all priors: those of the foreground by area, background exactly 1.
-
-    Args:
-        area_weight: Any area weight of this module, or a callable like them.
-        target_sums: Soft targets summed over the classes, (B, N).
-        areas: Areas of the assigned boxes in px², (B, N); meaningless off ``fg``.
-        fg: Foreground mask, (B, N). By default every prior that has a target.
-        normalize: ``'mean'`` divides by the target-weighted mean over the foreground,
-            which is 1 afterwards; ``'none'`` keeps the weights as they are.
-        strength: Fades between no weighting (0) and the full weight (1).
-        sync: Take that mean over all ranks instead of this one.
-        **geometry: What some area weights need besides, see :class:`AreaWeight`.
-
-    Returns:
-        The weights (B, N), without gradient, and the target-weighted foreground mean
-        of the raw area weights, a scalar (0 without foreground).
-    """
-    with torch.no_grad():
-        target_sums = target_sums.to(torch.promote_types(areas.dtype, torch.float32))
-        bg = target_sums < TARGET_EPS
-        if fg is not None:
-            bg = bg | ~fg
-        weights = area_weight(areas.to(target_sums.dtype), **geometry)  # (B, N)
-        # Off the foreground an area means nothing and may be anything: mask, not scale.
-        weighted = (weights * target_sums).masked_fill(bg, 0)
-        sums = torch.stack([weighted.sum(), target_sums.masked_fill(bg, 0).sum()])
-        if sync:
-            all_reduce(sums)
-        total, targets = sums.unbind()
-        mean = total / targets.clamp(min=TARGET_EPS)
-        if normalize == "mean":
-            weights = weights / mean.clamp(min=torch.finfo(mean.dtype).tiny)
-        if strength < 1:
-            weights = 1 + strength * (weights - 1)
-        return weights.masked_fill(bg, 1), mean
 
 
 def _check_positive(**values: float) -> None:

@@ -7,10 +7,13 @@ from torch import Tensor, nn
 
 from ..precision import at_least_float32
 from .area_weights import TARGET_EPS
-from .avg_factor import share_of_total
 from .sparse_logits import SparseLogits
 
 MODES = ("max", "focal")
+NORMALIZERS = ("positives", "background")
+# What λ = 1000 is in the form divided by N_bg, on thermal images from a drone; there it
+# was chosen (docs/results.md).
+DEFAULT_LAMBDA = 5.0
 
 
 def bg_penalty(
@@ -30,34 +33,57 @@ def bg_penalty(
     Returns:
         The penalty of each prior, (...), not negative.
     """
-    is_condensed = isinstance(logits, SparseLogits)
     if mode == "max":  # σ is monotonic: the maximum comes first
         # Of equal logits one gets the gradient; with amax they would share it.
-        return (logits.maxima if is_condensed else logits.max(-1).values).sigmoid()
-    logits = logits.dense if is_condensed else logits
-    cost = F.softplus(logits)  # -ln(1 - p)
-    return ((logits - cost) * gamma).exp().mul(cost).sum(-1)  # p = exp(z - softplus(z))
+        if isinstance(logits, SparseLogits):
+            assert logits.maxima is not None, "condensed without maxima"
+            return logits.maxima.sigmoid()
+        return logits.max(-1).values.sigmoid()
+    dense = logits.dense if isinstance(logits, SparseLogits) else logits
+    cost = F.softplus(dense)  # -ln(1 - p)
+    return ((dense - cost) * gamma).exp().mul(cost).sum(-1)  # p = exp(z - softplus(z))
+
+
+def outside_background(targets: Tensor, ignored: Tensor | None = None) -> Tensor:
+    """Which priors are no background: they have a target, or are ignored.
+
+    Args:
+        targets: Soft targets summed over the classes, (B, N).
+        ignored: Priors that are left out, (B, N) bool.
+
+    Returns:
+        (B, N), bool.
+    """
+    outside = targets >= TARGET_EPS
+    return outside if ignored is None else outside | ignored
 
 
 def bg_penalty_loss(
     logits: Tensor | SparseLogits,
     targets: Tensor,
-    lambda_bg: float = 1.0,
+    lambda_bg: float = DEFAULT_LAMBDA,
     *,
     mode: str = "max",
     gamma: float = 2.0,
     loss_weight: float = 0.5,
-    sync: bool = False,
+    normalizer: str = "positives",
+    ignored: Tensor | None = None,
+    avg_factor: Tensor | float | None = None,
     return_stats: bool = False,
 ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-    r"""Mean penalty over the background priors.
+    r"""Penalty on the background priors, in proportion to the classification loss.
 
-    .. math:: L_{bg} = w \cdot \lambda_{bg} / N_{bg} \cdot \sum_{i \in bg} penalty_i
+    .. math:: L_{bg} = w \cdot \lambda_{bg} / S \cdot \sum_{i \in bg} penalty_i,
+        \quad S = \max(\textstyle\sum t, 1)
+
+    As the classification loss is divided by S too, a :math:`\lambda_{bg}` means the
+    same at any image size, batch and number of boxes. ``normalizer='background'`` is
+    the mean over the background, :math:`w \cdot \lambda_{bg} / N_{bg} \cdot \sum`:
+    there are tens of thousands of background priors, and it takes a
+    :math:`\lambda_{bg}` that is larger by :math:`N_{bg} / S` to do the same.
 
     A prior is background when its targets sum to less than 1e-6. Where small objects
-    are unlabelled, this punishes finding them. As a mean over tens of thousands of
-    priors, beside a classification loss divided by the sum of the targets, it takes a
-    :math:`\lambda_{bg}` of the order of 1000 to be felt.
+    are unlabelled, this punishes finding them.
 
     Args:
         logits: Class logits, (B, N, C), or condensed.
@@ -66,14 +92,20 @@ def bg_penalty_loss(
         mode: ``'max'`` or ``'focal'``, see :func:`bg_penalty`.
         gamma: Exponent of the focal form.
         loss_weight: Gain w, by default that of YOLOv8's classification loss.
-        sync: Use the mean of :math:`N_{bg}` over all ranks instead of this rank's.
+        normalizer: ``'positives'`` divides by S, ``'background'`` by :math:`N_{bg}`.
+        ignored: Priors that are no background even without a target, (B, N) bool.
+        avg_factor: Replaces S or :math:`N_{bg}`.
         return_stats: Also return ``bg_penalty_mean``, ``bg_penalty_max`` and
             ``bg_penalty_min`` over the background of the batch, without
             :math:`\lambda_{bg}` and w. There are none at ``lambda_bg=0``.
 
     Returns:
         The loss, a scalar; with ``return_stats`` the loss and a dict of scalars.
+
+    Raises:
+        ValueError: The mode or the normaliser is unknown.
     """
+    _check_choices(mode, normalizer)
     if lambda_bg == 0:
         zero = torch.zeros((), device=targets.device)
         return (zero, {}) if return_stats else zero
@@ -81,22 +113,36 @@ def bg_penalty_loss(
         logits = at_least_float32(logits)
     if targets.dim() == 3:
         targets = targets.sum(-1)
-    fg = targets >= TARGET_EPS  # (B, N)
+    outside = outside_background(targets, ignored)  # (B, N)
     penalty = bg_penalty(logits, mode, gamma)  # (B, N)
-    background = penalty.masked_fill(fg, 0)
-    total = background.sum()
-    num_bg = (fg.numel() - fg.count_nonzero()).to(total.dtype)
-    loss = loss_weight * lambda_bg * total / share_of_total(num_bg, sync)
+    on_background = penalty.masked_fill(outside, 0)
+    total = on_background.sum()
+    if avg_factor is None:
+        amount = (
+            count_background(outside) if normalizer == "background" else targets.sum()
+        )
+        avg_factor = amount.clamp(min=1)
+    loss = loss_weight * lambda_bg * total / avg_factor
     if not return_stats:
         return loss
     with torch.no_grad():
-        lowest = penalty.masked_fill(fg, float("inf")).min()
+        num_bg = count_background(outside)
+        lowest = penalty.masked_fill(outside, float("inf")).min()
         stats = dict(
             bg_penalty_mean=total.detach() / num_bg.clamp(min=1),
-            bg_penalty_max=background.max(),
+            bg_penalty_max=on_background.max(),
             bg_penalty_min=lowest.masked_fill(num_bg == 0, 0),
         )
     return loss, stats
+
+
+def count_background(outside: Tensor) -> Tensor:
+    """The number of background priors, a scalar of floats.
+
+    Args:
+        outside: From :func:`outside_background`, (B, N).
+    """
+    return outside.numel() - outside.sum(dtype=torch.float32)
 
 
 @MODELS.register_module()
@@ -107,15 +153,21 @@ class BgPenaltyLoss(nn.Module):
 
     Args:
         mode: ``'max'`` or ``'focal'``.
-        lambda_bg: Strength of the penalty, 0 for none; felt from some hundreds on.
+        lambda_bg: Strength of the penalty, 0 for none.
         gamma: Exponent of the focal form.
         loss_weight: Gain; 0.5 is that of YOLOv8's classification loss.
+        normalizer: ``'positives'``: divided by the sum of the targets, as the
+            classification loss is. ``'background'``: a mean over the background priors,
+            the published form; it takes a ``lambda_bg`` of some hundreds or thousands
+            to be felt.
 
     Raises:
-        ValueError: The mode is unknown or a number is negative.
+        ValueError: The mode or normaliser is unknown or a number is negative.
 
     Example:
-        >>> loss_bg = BgPenaltyLoss(mode='focal', lambda_bg=1.0)
+        >>> import torch
+        >>> from mmareaaware.models.losses import BgPenaltyLoss
+        >>> loss_bg = BgPenaltyLoss(mode='focal')
         >>> logits = torch.zeros(2, 100, 10, requires_grad=True)
         >>> targets = torch.zeros(2, 100, 10)
         >>> loss_bg(logits, targets).backward()
@@ -124,13 +176,13 @@ class BgPenaltyLoss(nn.Module):
     def __init__(
         self,
         mode: str = "max",
-        lambda_bg: float = 1.0,
+        lambda_bg: float = DEFAULT_LAMBDA,
         gamma: float = 2.0,
         loss_weight: float = 0.5,
+        normalizer: str = "positives",
     ) -> None:
         super().__init__()
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+        _check_choices(mode, normalizer)
         for name, value in dict(gamma=gamma, loss_weight=loss_weight).items():
             if not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
@@ -138,9 +190,11 @@ class BgPenaltyLoss(nn.Module):
         self.lambda_bg = lambda_bg
         self.gamma = gamma
         self.loss_weight = loss_weight
+        self.normalizer = normalizer
 
     @property
     def lambda_bg(self) -> float:
+        """Strength of the penalty, 0 for none."""
         return self._lambda_bg
 
     @lambda_bg.setter
@@ -151,15 +205,21 @@ class BgPenaltyLoss(nn.Module):
 
     @property
     def needs_maxima(self) -> bool:
-        """Whether the maximum over the classes is all that it reads."""
+        """Whether it reads the maxima over the classes, of condensed logits."""
         return self.mode == "max" and self.lambda_bg > 0
+
+    @property
+    def counts_background(self) -> bool:
+        """Whether it is divided by the number of background priors."""
+        return self.normalizer == "background" and self.lambda_bg > 0
 
     def forward(
         self,
         logits: Tensor | SparseLogits,
         targets: Tensor,
         *,
-        sync: bool = False,
+        ignored: Tensor | None = None,
+        avg_factor: Tensor | float | None = None,
         return_stats: bool = False,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """See :func:`bg_penalty_loss`."""
@@ -170,12 +230,21 @@ class BgPenaltyLoss(nn.Module):
             mode=self.mode,
             gamma=self.gamma,
             loss_weight=self.loss_weight,
-            sync=sync,
+            normalizer=self.normalizer,
+            ignored=ignored,
+            avg_factor=avg_factor,
             return_stats=return_stats,
         )
 
     def extra_repr(self) -> str:
         return (
             f"mode={self.mode!r}, lambda_bg={self.lambda_bg}, gamma={self.gamma}, "
-            f"loss_weight={self.loss_weight}"
+            f"loss_weight={self.loss_weight}, normalizer={self.normalizer!r}"
         )
+
+
+def _check_choices(mode: str, normalizer: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+    if normalizer not in NORMALIZERS:
+        raise ValueError(f"normalizer must be one of {NORMALIZERS}, got {normalizer!r}")

@@ -44,8 +44,8 @@ class SparseLogits(NamedTuple):
         """
         logits = at_least_float32(logits)
         where = targets.image, targets.prior, targets.label
-        condensed = _Condense.apply(logits, class_weights, maxima, *where)
-        return cls(logits, *condensed, class_weights)
+        costs, labels, largest = _Condense.apply(logits, class_weights, maxima, *where)
+        return cls(logits, costs, labels, largest, class_weights)
 
 
 class _Condense(torch.autograd.Function):

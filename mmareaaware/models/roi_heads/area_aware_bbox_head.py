@@ -9,20 +9,21 @@ from mmdet.structures.bbox import cat_boxes
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..area_weighted_labels import AreaWeightedLabels
 from ..box_areas import box_areas
+from ..label_weighting import LabelWeighting
+from ..losses import Positives
 
 
-class AreaAwareBBoxHeadMixin(AreaWeightedLabels):
+class AreaAwareBBoxHeadMixin(LabelWeighting):
     """Put it before a ``BBoxHead``.
 
     Attributes:
-        roi_geometry: Set by the RoI head for the time of a loss: from RoIs (P, 4) to
-            what area weights may ask of them, see ``AreaWeight``.
+        describe_rois: Set by the RoI head for the time of a loss: adds to the positives
+            what the RoI head knows of their RoIs (P, 4).
     """
 
-    roi_geometry: Callable[[Tensor], dict] | None = None
-    _bbox_pred = None
+    describe_rois: Callable[[Positives, Tensor], Positives] | None = None
+    _bbox_pred: Tensor | None = None
 
     def loss_and_target(
         self, cls_score: Tensor, bbox_pred: Tensor, *args, **kwargs
@@ -66,17 +67,25 @@ class AreaAwareBBoxHeadMixin(AreaWeightedLabels):
         rows = ((labels >= 0) & (labels < self.num_classes)).nonzero().squeeze(1)
         matched = cat_boxes([result.pos_gt_bboxes for result in sampling_results])
         rois = cat_boxes([result.pos_priors for result in sampling_results])
-        geometry = self.roi_geometry(rois) if self.roi_geometry else {}
-        if self._bbox_pred is not None:
-            geometry["pred_areas"] = self._predicted_areas(rois, rows, labels[rows])
-        weights = self.weigh_positives(
-            label_weights[rows], box_areas(matched).float(), **geometry
+        positives = Positives(
+            areas=box_areas(matched).float(),
+            pred_areas=self._predicted_areas(rois, rows, labels[rows]),
         )
+        if self.describe_rois is not None:
+            positives = self.describe_rois(positives, rois)
+        weights = self.weigh_labels(label_weights[rows], positives)
         return label_weights.index_put((rows,), weights)
 
     @torch.no_grad()
-    def _predicted_areas(self, rois: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
-        """Areas (P,) of the decoded predictions, those for the class of the label."""
+    def _predicted_areas(
+        self, rois: Tensor, rows: Tensor, labels: Tensor
+    ) -> Tensor | None:
+        """Areas (P,) of the decoded predictions, those for the class of the label.
+
+        None outside of a loss, where there are no predictions.
+        """
+        if self._bbox_pred is None:
+            return None
         size = self.bbox_coder.encode_size
         preds = self._bbox_pred[rows].unflatten(1, (-1, size))  # (P, C or 1, 4)
         column = torch.zeros_like(labels) if self.reg_class_agnostic else labels

@@ -4,6 +4,7 @@ Needed only for area weights that look beyond the box: ``BoxScaleWeight`` and
 ``PyramidMembershipWeight``.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
@@ -12,6 +13,7 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from ..losses import Positives
 from .area_aware_bbox_head import AreaAwareBBoxHeadMixin
 
 
@@ -37,11 +39,11 @@ class AreaAwareRoIHeadMixin:
         height, width = batch_data_samples[0].batch_input_shape
         try:
             for head, extractor in self._stages():
-                head.roi_geometry = partial(_roi_geometry, extractor, height * width)
+                head.describe_rois = partial(_describe, extractor, height * width)
             return super().loss(x, rpn_results_list, batch_data_samples)
         finally:
             for head, _ in self._stages():
-                head.roi_geometry = None
+                head.describe_rois = None
 
     def _stages(self) -> list[tuple[nn.Module, nn.Module]]:
         """Box head and RoI extractor of each stage."""
@@ -50,11 +52,14 @@ class AreaAwareRoIHeadMixin:
         return [(self.bbox_head, self.bbox_roi_extractor)]
 
 
-def _roi_geometry(extractor: SingleRoIExtractor, image_area: int, rois: Tensor) -> dict:
-    """``image_area``, ``strides`` (P,) and ``level_strides`` of RoIs (P, 4)."""
+def _describe(
+    extractor: SingleRoIExtractor, image_area: int, positives: Positives, rois: Tensor
+) -> Positives:
+    """The positives with image area and pyramid level of their RoIs (P, 4)."""
     level_strides = extractor.featmap_strides
     levels = extractor.map_roi_levels(bbox2roi([rois]), len(level_strides))
-    return dict(
+    return replace(
+        positives,
         image_area=image_area,
         strides=rois.new_tensor(level_strides)[levels],
         level_strides=level_strides,

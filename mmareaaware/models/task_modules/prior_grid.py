@@ -9,13 +9,29 @@ from torch import Tensor
 from ..precision import at_least_float32
 
 
+class Chosen(NamedTuple):
+    """How many priors each box is going to choose."""
+
+    per_box: Tensor  # (G,)
+    total: int
+
+    @classmethod
+    def of(cls, per_box: Tensor, limit: int) -> "Chosen":
+        """All of those (G,) that a box has, but no more than a limit.
+
+        Waits for the device.
+        """
+        chosen = per_box.clamp(max=limit)
+        return cls(chosen, int(chosen.sum()))
+
+
 class Candidates(NamedTuple):
     """Q pairs of a box and a prior inside it, box after box, priors ascending."""
 
     box: Tensor  # (Q,), int64
     prior: Tensor  # (Q,), int64
     per_box: Tensor  # (G,), how many priors each box contains
-    num_chosen: int  # Σ min(per_box, limit)
+    chosen: Chosen
 
 
 class PriorGrid:
@@ -34,13 +50,13 @@ class PriorGrid:
         levels = [at_least_float32(points) for points in levels]
         columns = [p[:w, 0] for p, w in zip(levels, widths, strict=True)]
         rows = [p[::w, 1] for p, w in zip(levels, widths, strict=True)]
-        self.num_priors = sum(h * w for h, w in sizes)
-        # (L, longest), ascending, padded with what lies in no box
-        self._columns = _pad(columns)
-        self._rows = _pad(rows)
+        self.sizes = [(int(h), int(w)) for h, w in sizes]
+        self.num_priors = sum(h * w for h, w in self.sizes)
+        # Columns and rows, (2, L, longest), ascending, padded with what lies in no box
+        self._lines = _pad([*columns, *rows]).unflatten(0, (2, -1))
         self._widths = torch.tensor(widths, device=device)  # (L,)
-        sizes = torch.tensor(heights, device=device) * self._widths
-        self._starts = sizes.cumsum(0) - sizes  # (L,), first prior of each level
+        counts = torch.tensor(heights, device=device) * self._widths
+        self._starts = counts.cumsum(0) - counts  # (L,), first prior of each level
 
     @classmethod
     def from_priors(cls, priors: Tensor) -> "PriorGrid":
@@ -94,8 +110,8 @@ class PriorGrid:
         Returns:
             (G, L), int64.
         """
-        _, num_columns, _, num_rows = self._rectangles(boxes)
-        return num_columns * num_rows
+        _, number = self._rectangles(boxes)
+        return number.prod(0).T
 
     def inside(self, boxes: Tensor, limit: int) -> Candidates:
         """All pairs of a box and a prior strictly inside it.
@@ -109,30 +125,72 @@ class PriorGrid:
         Returns:
             The pairs.
         """
-        first_column, num_columns, first_row, num_rows = self._rectangles(boxes)
-        counts = num_columns * num_rows  # (G, L)
+        first, number = self._rectangles(boxes)
+        (first_column, first_row), (num_columns, num_rows) = first, number  # (L, G)
+        counts = (num_columns * num_rows).T.contiguous()  # (G, L)
         per_box = counts.sum(1)
-        sizes = torch.stack([per_box.sum(), per_box.clamp(max=limit).sum()])
-        total, num_chosen = sizes.tolist()
+        chosen = per_box.clamp(max=limit)
+        total, num_chosen = torch.stack([per_box, chosen]).sum(1).tolist()
 
         # Each box meets each level in a rectangle of columns and rows; number all
         # points of all rectangles in a row, and say of each which prior it is.
+        widths = self._widths.unsqueeze(1)  # (L, 1)
         counts = counts.flatten()
-        rectangle = torch.arange(len(counts), device=boxes.device)
-        rectangle = rectangle.repeat_interleave(counts, output_size=total)  # (Q,)
-        begin = counts.cumsum(0) - counts
-        first_prior = self._starts + first_row * self._widths + first_column
-        number = torch.arange(total, device=boxes.device) - begin[rectangle]
-        row = number // num_columns.flatten()[rectangle]
-        skipped = (self._widths - num_columns).flatten()  # from row to row
-        prior = first_prior.flatten()[rectangle] + number + row * skipped[rectangle]
-        return Candidates(rectangle // len(self._widths), prior, per_box, num_chosen)
+        begin = (counts.cumsum(0) - counts).view_as(num_columns.T)
+        first_prior = first_row * widths + first_column + self._starts.unsqueeze(1)
+        skipped = widths - num_columns  # from row to row
+        of_rectangle = torch.stack([begin, first_prior.T, num_columns.T, skipped.T])
+        rectangle = torch.repeat_interleave(counts, output_size=total)  # (Q,)
+        begin, first_prior, num_columns, skipped = of_rectangle.flatten(1)[:, rectangle]
+        number = torch.arange(total, device=boxes.device) - begin
+        row = number // num_columns
+        prior = (first_prior + number).addcmul(row, skipped)
+        return Candidates(
+            rectangle // len(self.sizes), prior, per_box, Chosen(chosen, num_chosen)
+        )
 
-    def _rectangles(self, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """First column and number of columns, first row and number of rows, (G, L)."""
-        left, top, right, bottom = boxes.to(self._columns.dtype).T.contiguous()
-        columns = _between(self._columns, left, right)
-        return *columns, *_between(self._rows, top, bottom)
+    def covered(self, boxes: Tensor, images: Tensor, num_imgs: int) -> Tensor:
+        """Which priors of a batch lie strictly inside any of the boxes of their image.
+
+        A box raises a count from its first column and row on, and lowers it again
+        behind its last; what the counts add up to says how many boxes a prior is in.
+
+        Args:
+            boxes: (M, 4), xyxy in px.
+            images: Image of each, (M,), int64.
+            num_imgs: Number of images.
+
+        Returns:
+            (B, N), bool.
+        """
+        first, number = self._rectangles(boxes)
+        end = first + number
+        levels = []
+        for level, (height, width) in enumerate(self.sizes):
+            # A box that is not a number begins behind the padding, and is empty
+            x = torch.stack([first[0, level], end[0, level]]).clamp(max=width)
+            y = torch.stack([first[1, level], end[1, level]]).clamp(max=height)
+            row = images * (height + 1) + y.unsqueeze(1)
+            corner = row * (width + 1) + x  # (2, 2, M): y, x
+            counts = images.new_zeros(num_imgs * (height + 1) * (width + 1))
+            for i, j in ((0, 0), (1, 1)):
+                counts.index_add_(0, corner[i, j], torch.ones_like(images))
+                counts.index_add_(0, corner[i, 1 - j], -torch.ones_like(images))
+            counts = counts.view(num_imgs, height + 1, width + 1).cumsum(1).cumsum(2)
+            levels.append(counts[:, :-1, :-1].flatten(1) > 0)
+        return torch.cat(levels, 1)
+
+    def _rectangles(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """First column and row, and number of columns and rows, each (2, L, G)."""
+        corners = boxes.to(self._lines.dtype).T.reshape(2, 2, 1, -1)
+        low, high = corners  # (2, 1, G) each: x and y
+        shape = (2, len(self.sizes), len(boxes))
+        first = torch.searchsorted(
+            self._lines, low.expand(shape).contiguous(), right=True
+        )
+        end = torch.searchsorted(self._lines, high.expand(shape).contiguous())
+        # Nothing is between a number and nan, which is sorted behind the padding.
+        return first, (end - first) * (low < high)
 
 
 def _pad(lines: Sequence[Tensor]) -> Tensor:
@@ -141,12 +199,3 @@ def _pad(lines: Sequence[Tensor]) -> Tensor:
         batch_first=True,
         padding_value=float("inf"),
     )
-
-
-def _between(lines: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the first line above ``low`` and how many lie below ``high``, (G, L)."""
-    shape = (len(lines), len(low))
-    first = torch.searchsorted(lines, low.expand(shape).contiguous(), right=True)
-    end = torch.searchsorted(lines, high.expand(shape).contiguous())
-    # Nothing is between a number and nan, which is sorted behind the padding.
-    return first.T, ((end - first) * (low < high)).T

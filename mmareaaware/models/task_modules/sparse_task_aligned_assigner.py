@@ -4,12 +4,16 @@ from collections.abc import Callable
 
 import torch
 from mmengine.registry import TASK_UTILS
-from mmyolo.models.losses import bbox_overlaps
 from torch import Tensor, nn
 
-from ..losses import SparseTargets
+from ..losses import SparseTargets, box_overlaps
+from ..losses.overlaps import sides_of
 from ..precision import at_least_float32
-from .prior_grid import PriorGrid
+from .prior_grid import Chosen, PriorGrid
+
+# A count in the upper half of an integer, and what is in the lower half.
+COUNT = 1 << 32
+LOWER_HALF = COUNT - 1
 
 
 @TASK_UTILS.register_module()
@@ -164,48 +168,43 @@ class SparseTaskAlignedAssigner(nn.Module):
         pred_boxes = at_least_float32(pred_boxes).flatten(0, 1)  # (B·N, 4)
         boxes = boxes.to(pred_boxes.dtype)
 
-        def align(row: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-            """Metrics and overlaps of pairs; rows count through the batch."""
-            image = images[box]
-            score = score_of(image, row - image * num_priors, labels[box])
-            overlap = bbox_overlaps(
-                pred_boxes[row], boxes[box], self.iou_mode, bbox_format="xyxy"
-            ).clamp(min=0)
-            metric = score.to(overlap.dtype) ** self.alpha * overlap**self.beta
-            # A prediction that is not a number shall be chosen, and be seen in the loss
-            return metric.nan_to_num(nan=float("inf")), overlap
-
         pairs = grid.inside(self.enlarge(boxes), self.topk)
-        row = pairs.prior + images[pairs.box] * num_priors  # (Q,)
-        metric, overlap = align(row, pairs.box)
-        taken = _best_of_each_box(
-            metric, pairs.box, pairs.per_box, self.topk, pairs.num_chosen
-        )
-        is_taken = metric[taken] > 0
+        image = images[pairs.box]  # (Q,)
+        row = pairs.prior + image * num_priors
+        overlap = box_overlaps(
+            sides_of(pred_boxes[row]), sides_of(boxes)[pairs.box], self.iou_mode
+        ).clamp(min=0)
+        score = score_of(image, pairs.prior, labels[pairs.box]).to(overlap.dtype)
+        metric = score**self.alpha * overlap**self.beta
+        # A prediction that is not a number shall be chosen, and be seen in the loss
+        metric = metric.nan_to_num(nan=float("inf"))
+
+        taken = _best_of_each_box(metric, pairs.box, pairs.per_box, pairs.chosen)
+        # For each prior how many boxes take it, and in the lower half which pair does
+        takes = (taken + COUNT) * (metric[taken] > 0)
         takers = row.new_zeros(num_imgs * num_priors)
-        takers.index_add_(0, row[taken], is_taken.long())
-        taker = torch.zeros_like(takers)
-        taker.scatter_reduce_(0, row[taken], pairs.box[taken] * is_taken, "amax")
-        # For each prior the box of the highest overlap; of equals, the first
-        rank = _descending(overlap) << 32 | pairs.box
+        takers.index_add_(0, row[taken], takes)
+        # For each prior the pair of the highest overlap; of equals, the first
+        rank = torch.arange(len(row), device=row.device) - (_bits(overlap).long() << 32)
         best = torch.full_like(takers, 2**63 - 1)
         best.scatter_reduce_(0, row, rank, "amin")
-        owner = taker.where(takers < 2, best & 0xFFFFFFFF)
+        owner = takers.where(takers < 2 * COUNT, best) & LOWER_HALF
 
-        row = takers.nonzero().squeeze(1)  # (P,)
-        box = owner[row]
-        metric, overlap = align(row, box)
+        pair = owner[takers.nonzero().squeeze(1)]  # (P,)
         if self.topk2 is not None:
-            per_box = takers.new_zeros(len(boxes))
-            per_box.index_add_(0, box, torch.ones_like(box))
-            total = int(per_box.clamp(max=self.topk2).sum())
-            kept = _best_of_each_box(metric, box, per_box, self.topk2, total)
-            row, box, metric, overlap = (x[kept] for x in (row, box, metric, overlap))
-        score = metric * _max_of_each_box(overlap, box, len(boxes))
-        score = score / (_max_of_each_box(metric, box, len(boxes)) + self.eps)
-        image = images[box]
-        targets = SparseTargets(image, row - image * num_priors, labels[box], score)
-        return targets, box
+            held = pairs.box[pair]
+            per_box = torch.zeros_like(pairs.per_box)
+            per_box.index_add_(0, held, torch.ones_like(held))
+            chosen = Chosen.of(per_box, self.topk2)
+            pair = pair[_best_of_each_box(metric[pair], held, per_box, chosen)]
+        box = pairs.box[pair]
+        values = torch.stack([metric, overlap])[:, pair]  # (2, P)
+        highest = values.new_zeros(2, len(boxes)).scatter_reduce(
+            1, box.expand(2, -1), values, "amax"
+        )
+        metric, (best_metric, best_overlap) = values[0], highest[:, box]
+        score = metric * best_overlap / (best_metric + self.eps)
+        return SparseTargets(image[pair], pairs.prior[pair], labels[box], score), box
 
     def enlarge(self, boxes: Tensor) -> Tensor:
         """Boxes (G, 4) with sides of at least ``min_side``: where priors are sought."""
@@ -231,7 +230,7 @@ class SparseTaskAlignedAssigner(nn.Module):
 
 
 def _best_of_each_box(
-    metric: Tensor, box: Tensor, per_box: Tensor, limit: int, total: int
+    metric: Tensor, box: Tensor, per_box: Tensor, chosen: Chosen
 ) -> Tensor:
     """Which pairs (Q,) have the highest metrics of their box; of equals, the first.
 
@@ -239,26 +238,18 @@ def _best_of_each_box(
         metric: (Q,), not negative.
         box: (Q,).
         per_box: Number of pairs of each box, (G,).
-        limit: How many to take of each box at most.
-        total: How many that is over all boxes.
+        chosen: How many to take of each box.
 
     Returns:
-        Indices of pairs, (total,).
+        Indices of pairs, as many as are chosen.
     """
-    order = (box << 32 | _descending(metric)).argsort(stable=True)
-    taken = per_box.clamp(max=limit)
-    begin = per_box.cumsum(0) - per_box - (taken.cumsum(0) - taken)
-    place = torch.arange(total, device=box.device)
-    return order[place + begin.repeat_interleave(taken, output_size=total)]
+    order = ((box << 32) - _bits(metric)).argsort(stable=True)
+    passed = per_box - chosen.per_box
+    passed = passed.cumsum(0) - passed  # over, by the boxes before
+    of_box = torch.repeat_interleave(chosen.per_box, output_size=chosen.total)
+    return order[torch.arange(chosen.total, device=box.device) + passed[of_box]]
 
 
-def _max_of_each_box(values: Tensor, box: Tensor, num_boxes: int) -> Tensor:
-    """The highest of the values (P,) that belong to the same box as each, (P,)."""
-    highest = values.new_zeros(num_boxes).scatter_reduce(0, box, values, "amax")
-    return highest[box]
-
-
-def _descending(values: Tensor) -> Tensor:
-    """Integers in [0, 2^31) that fall when a value, not negative, rises."""
-    values = values.nan_to_num(nan=float("inf")).abs()  # no -0.0
-    return 0x7FFFFFFF - values.float().view(torch.int32).long()
+def _bits(values: Tensor) -> Tensor:
+    """Integers, int32, that rise as values do that are not negative; nan is highest."""
+    return values.abs().float().view(torch.int32)  # abs: no -0.0

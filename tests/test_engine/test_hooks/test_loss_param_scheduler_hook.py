@@ -106,7 +106,7 @@ def test_a_resumed_run_goes_on_with_the_right_value(tmp_path):
 
 def test_other_numbers_than_lambda(tmp_path):
     model, _ = train(
-        dict(param="bbox_head.loss_cls.strength", warmup=EPOCHS - 1),
+        dict(param="bbox_head.loss_cls.strength", max_value=1.0, warmup=EPOCHS - 1),
         tmp_path=tmp_path,
     )
     assert model.bbox_head.loss_cls.strength == 1.0
@@ -115,7 +115,16 @@ def test_other_numbers_than_lambda(tmp_path):
 
 def test_no_warmup_is_the_full_value_at_once():
     for schedule in ("constant", "linear", "cosine", "step"):
-        assert LossParamSchedulerHook(schedule=schedule, burn_in=1).value_at(1) == 1.0
+        assert (
+            LossParamSchedulerHook(
+                schedule=schedule, burn_in=1, max_value=2.0
+            ).value_at(1)
+            == 2.0
+        )
+
+
+def test_the_default_is_that_of_the_penalty():
+    assert LossParamSchedulerHook().value_at(0) == BgPenaltyLoss().lambda_bg
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.registry import MODELS, DefaultScope
 
 from tests.conftest import (
     NUM_CLASSES,
@@ -8,16 +9,20 @@ from tests.conftest import (
     batch,
     features,
     ground_truth,
+    head_config,
 )
 from tests.two_processes import rank_0_of_2
 
+POWER = dict(type="PowerAreaWeight")
 NEUTRAL = {
     "stock loss": {},
     "no area weight": dict(
         loss_cls=dict(type="AreaAwareBCELoss", area_weight=None, loss_weight=0.3)
     ),
     "strength 0": dict(
-        loss_cls=dict(type="AreaAwareBCELoss", strength=0.0, loss_weight=0.3)
+        loss_cls=dict(
+            type="AreaAwareBCELoss", area_weight=POWER, strength=0.0, loss_weight=0.3
+        )
     ),
     "no sync": dict(sync_avg_factor=False),
     "lambda 0": dict(loss_bg=dict(type="BgPenaltyLoss", lambda_bg=0.0)),
@@ -133,8 +138,8 @@ def test_boxes_are_weighed_as_classes(make_head):
         outputs = head(features())
         head.loss_by_feat(*outputs, *samples.values())
         seen[weigh_boxes] = head.loss_bbox.seen, head.loss_dfl.seen
-    _, _, assigned = head.match(outputs, samples["bboxes_labels"], 2)
-    sides = (assigned.boxes[:, 2:] - assigned.boxes[:, :2]).double().prod(1).sqrt()
+    boxes = head.match(outputs, samples["bboxes_labels"], 2).boxes
+    sides = (boxes[:, 2:] - boxes[:, :2]).double().prod(1).sqrt()
     targets, _ = seen[False]
     mean = (targets / sides).sum() / targets.sum()
     expected = targets / sides / mean
@@ -143,8 +148,8 @@ def test_boxes_are_weighed_as_classes(make_head):
     assert torch.equal(seen[False][1], targets.repeat_interleave(4))
 
 
-def inverse_side(areas, **geometry):
-    return areas.rsqrt()
+def inverse_side(positives):
+    return positives.areas.rsqrt()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +192,7 @@ def test_one_class(make_head, boxes):
     samples["bboxes_labels"][:, 1] = 0
     head = make_head(
         num_classes=1,
-        loss_cls=dict(type="AreaAwareBCELoss"),
+        loss_cls=dict(type="AreaAwareBCELoss", area_weight=POWER),
         loss_bg=dict(type="BgPenaltyLoss"),
     )
     losses, _ = losses_and_grads(head, samples)
@@ -209,6 +214,24 @@ def predict(boxes) -> list[torch.Tensor]:
             level = distances if level is None else distances.where(inside, level)
         levels.append(level[None])
     return levels
+
+
+def test_losses_of_boxes_and_classes_share_one_weight(make_head):
+    """The weight of a positive is made once a step, whoever takes it."""
+    calls = []
+
+    def count(positives):
+        calls.append(positives)
+        return inverse_side(positives)
+
+    for assigner in ASSIGNERS.values():
+        head = make_head(
+            loss_cls=dict(type="AreaAwareBCELoss", area_weight=count),
+            weigh_boxes=True,
+            **assigner,
+        )
+        losses_and_grads(head, batch((25, 3)))
+    assert len(calls) == len(ASSIGNERS)
 
 
 def test_small_boxes_gain_by_exactly_their_weight(make_head):
@@ -238,23 +261,25 @@ def test_small_boxes_gain_by_exactly_their_weight(make_head):
 
 def test_areas_are_in_pixels_of_the_input_for_both_boxes(make_head):
     """The head hands over A and A_pred in the same unit, before any rescaling."""
-    seen = {}
+    seen = []
 
-    def spy(areas, **geometry):
-        seen.update(geometry, areas=areas)
-        return torch.ones_like(areas)
+    def spy(positives):
+        seen.append(positives)
+        return torch.ones_like(positives.areas)
 
     head = make_head(loss_cls=dict(type="AreaAwareBCELoss", area_weight=spy))
     scores, _, dists = head(features(1))
     box = [24.0, 32, 56, 72]
     samples = torch.tensor([[0, 1, *box]])
     head.loss_by_feat(scores, predict([box]), dists, samples, [{}])
-    assert torch.allclose(seen["pred_areas"], torch.tensor(32.0 * 40))
-    areas = seen["areas"][seen["areas"] > 0]  # of the foreground
-    assert len(areas)
-    assert (areas == 32 * 40).all()
-    assert seen["image_area"] == SIZE**2
-    assert seen["strides"].unique().tolist() == list(seen["level_strides"])
+    (positives,) = seen  # once a step
+    assert len(positives.areas)
+    assert (positives.areas == 32 * 40).all()
+    assert torch.allclose(positives.pred_areas, torch.tensor(32.0 * 40))
+    assert positives.image_area == SIZE**2
+    assert positives.strides.shape == positives.areas.shape
+    assert set(positives.strides.tolist()) <= set(STRIDES)
+    assert list(positives.level_strides) == list(STRIDES)
 
 
 def test_priors_follow_dtype_and_device(make_head):
@@ -279,12 +304,14 @@ def test_wrong_class_counts_fail_when_built(make_head):
 
 
 def test_an_area_weight_in_a_stock_head_is_an_error(make_head):
-    head = make_head("YOLOv8Head", loss_cls=dict(type="AreaAwareBCELoss"))
+    head = make_head(
+        "YOLOv8Head", loss_cls=dict(type="AreaAwareBCELoss", area_weight=POWER)
+    )
     with pytest.raises(ValueError, match="AreaAwareYOLOv8Head"):
         head.init_weights()  # the runner does so before the first iteration
     with pytest.raises(ValueError, match="AreaAwareYOLOv8Head"):
         head.loss(features(), batch((3, 1)))
-    make_head(loss_cls=dict(type="AreaAwareBCELoss")).init_weights()
+    make_head(loss_cls=dict(type="AreaAwareBCELoss", area_weight=POWER)).init_weights()
 
 
 def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
@@ -301,15 +328,11 @@ def test_without_area_weight_the_loss_serves_a_stock_head(make_head):
 # is in eval mode: it would see other batches. The second split leaves rank 1 no box.
 
 
-def _gradients(rank: int, world_size: int, boxes: tuple, assigner: dict) -> list:
-    from mmengine.registry import MODELS, DefaultScope
-
-    from tests.conftest import head_config
-
+def _gradients(rank: int, world_size: int, boxes: tuple, settings: dict) -> list:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope("mmyolo"):
-        head = MODELS.build(head_config(**FULL, **assigner)).train()
+        head = MODELS.build(head_config(**settings)).train()
     for module in head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
@@ -320,19 +343,64 @@ def _gradients(rank: int, world_size: int, boxes: tuple, assigner: dict) -> list
     gt = gt[(gt[:, 0] >= part.start) & (gt[:, 0] < part.stop)]
     gt[:, 0] -= part.start
     outputs = model([f[part] for f in features(len(boxes))])
-    losses = head.loss_by_feat(*outputs, gt, [{}] * num_imgs)
+    ignored = torch.tensor([[0, 20.0, 20, 90, 90]])  # on the first image
+    losses = head.loss_by_feat(
+        *outputs, gt, [{}] * num_imgs, ignored if rank == 0 else None
+    )
     sum(v for k, v in losses.items() if "loss" in k).backward()
     return [p.grad.numpy() for p in head.parameters()]
 
 
-@pytest.mark.parametrize("boxes", [(12, 3, 5, 9), (12, 3, 0, 0), (0, 0, 0, 0)])
+@pytest.mark.parametrize(
+    ("boxes", "normalizer"),
+    [
+        ((12, 3, 5, 9), "background"),
+        ((12, 3, 0, 0), "positives"),
+        ((0, 0, 0, 0), "background"),
+    ],
+)
 @each_assigner
-def test_two_processes_give_the_gradients_of_one(boxes, assigner, free_port):
-    grads = rank_0_of_2(_gradients, free_port, boxes, assigner)
-    alone = _gradients(0, 1, boxes, assigner)
+def test_two_processes_give_the_gradients_of_one(
+    boxes, assigner, normalizer, free_port
+):
+    loss_bg = FULL["loss_bg"] | dict(normalizer=normalizer)
+    settings = FULL | dict(loss_bg=loss_bg, weigh_boxes=True) | assigner
+    grads = rank_0_of_2(_gradients, free_port, boxes, settings)
+    alone = _gradients(0, 1, boxes, settings)
     for grad, expected in zip(grads, alone, strict=True):
         scale = abs(expected).max()
         assert abs(grad - expected).max() <= 1e-5 * scale + 1e-12
+
+
+def _collectives(rank: int, world_size: int, settings: dict) -> int:
+    """How often a loss step meets the other rank; with one rank never."""
+    from torch import distributed
+
+    meet, calls = distributed.all_reduce, []
+
+    def count(*args, **kwargs):
+        calls.append(args)
+        return meet(*args, **kwargs)
+
+    distributed.all_reduce = count
+    with DefaultScope.overwrite_default_scope("mmyolo"):
+        head = MODELS.build(head_config(**settings)).train()
+    boxes = ((3, 2), (0, 0))[rank]
+    losses = head.loss(features(), batch(boxes))
+    sum(v for k, v in losses.items() if "loss" in k).backward()
+    distributed.all_reduce = meet
+    return len(calls)
+
+
+@each_assigner
+def test_a_step_meets_the_other_ranks_once(assigner, free_port):
+    settings = dict(
+        loss_cls=FULL["loss_cls"],
+        loss_bg=dict(type="BgPenaltyLoss", normalizer="background"),
+        weigh_boxes=True,
+        **assigner,
+    )
+    assert rank_0_of_2(_collectives, free_port, settings) == 1
 
 
 def test_another_loss_as_penalty_is_refused(make_head):

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS
 from mmareaaware.models.losses import (
     AreaAwareBCELoss,
     BoxScaleWeight,
+    Positives,
     PowerAreaWeight,
     area_aware_bce_loss,
 )
@@ -137,13 +138,51 @@ def test_areas_beyond_half_precision():
     areas = torch.full((B, N), 1280.0**2)
     logits, targets, _ = inputs()
     loss = area_aware_bce_loss(
-        logits.half(), targets, areas, area_weight=BoxScaleWeight(), image_area=1280**2
+        logits.half(),
+        targets,
+        Positives(areas, image_area=1280**2),
+        area_weight=BoxScaleWeight(),
     )
     assert loss.isfinite()
 
 
+@pytest.mark.parametrize("area_of_background", [0.0, 1.0, math.inf, math.nan])
+def test_background_weighs_exactly_one_whatever_its_area(area_of_background):
+    logits, targets, areas = inputs()
+    bg = targets.sum(-1) == 0
+    areas = areas.masked_fill(bg, area_of_background)
+    plain = area_aware_bce_loss(logits, targets, reduction="none")
+    weighted = area_aware_bce_loss(
+        logits, targets, areas, area_weight=PowerAreaWeight(), reduction="none"
+    )
+    assert torch.equal(weighted[bg], plain[bg])
+    ratio = (weighted / plain)[~bg]
+    assert ratio.isfinite().all()
+    assert ratio.std() > 0
+
+
+@pytest.mark.parametrize(
+    "typo", [dict(class_weight=torch.ones(C)), dict(area_wieght=None), dict(stride=8)]
+)
+def test_an_unknown_keyword_is_an_error(typo):
+    logits, targets, areas = inputs()
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        area_aware_bce_loss(logits, targets, areas, **typo)
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        AreaAwareBCELoss()(logits, targets, areas=areas, **typo)
+
+
+def test_there_is_no_area_weight_by_default():
+    logits, targets, _ = inputs()
+    loss = AreaAwareBCELoss()(logits, targets)
+    assert loss == area_aware_bce_loss(logits, targets)
+
+
+POWER = dict(type="PowerAreaWeight")
+
+
 def test_no_foreground_no_rows_one_class():
-    loss = AreaAwareBCELoss()
+    loss = AreaAwareBCELoss(area_weight=POWER)
     for shape in ((B, N, C), (B, 0, C), (B, N, 1)):
         z = torch.randn(shape, requires_grad=True)
         value = loss(z, torch.zeros(shape), areas=torch.zeros(shape[:2]))
@@ -187,7 +226,7 @@ def test_module_equals_function():
 
 def test_reduction_follows_mmdet():
     logits, targets, areas = inputs()
-    loss = AreaAwareBCELoss()
+    loss = AreaAwareBCELoss(area_weight=POWER)
     elements = loss(logits, targets, areas=areas, reduction_override="none")
     assert elements.shape == (B, N, C)
     total = loss(logits, targets, areas=areas, reduction_override="sum")
@@ -205,7 +244,7 @@ def test_reduction_follows_mmdet():
 def test_areas_are_needed():
     logits, targets, _ = inputs()
     with pytest.raises(ValueError, match=r"PowerAreaWeight\(.*AreaAwareYOLOv8Head"):
-        AreaAwareBCELoss()(logits, targets)
+        AreaAwareBCELoss(area_weight=POWER)(logits, targets)
 
 
 def test_class_counts_become_weights_and_stay_out_of_checkpoints():

@@ -7,16 +7,18 @@ from hypothesis import strategies as st
 
 from mmareaaware.models.losses import (
     AreaMismatchWeight,
+    AreaWeighting,
     BoxScaleWeight,
     LogAreaWeight,
+    Positives,
     PowerAreaWeight,
     PyramidMembershipWeight,
     StepAreaWeight,
-    weigh_priors,
 )
 
 AREAS = torch.tensor([0.0, 1.0, 9.0, 12.5**2, 32.0**2, 50.0**2, 96.0**2, 1280.0**2])
-GEOMETRY = dict(
+POSITIVES = Positives(
+    AREAS,
     pred_areas=AREAS.flip(0),
     image_area=1280.0**2,
     strides=torch.tensor([8, 8, 8, 8, 16, 16, 32, 32]),
@@ -56,7 +58,7 @@ def expected_step(a):
     ids=lambda value: type(value).__name__,  # the same in every test process
 )
 def test_formula(weight, expected):
-    values = weight(AREAS, **GEOMETRY)
+    values = weight(POSITIVES)
     torch.testing.assert_close(
         values.double(), torch.tensor([expected(a) for a in AREAS.tolist()]).double()
     )
@@ -67,13 +69,13 @@ def test_area_mismatch_formula():
         torch.tensor([100.0, 100.0, 96.0**2]),
         torch.tensor([50.0, 300.0, 1.0]),
     )
-    values = AreaMismatchWeight(beta=0.5)(areas, pred_areas=pred)
+    values = AreaMismatchWeight(beta=0.5)(Positives(areas, pred_areas=pred))
     expected = [1 + 0.5 * math.tanh(abs(math.log(p / 100))) for p in (50, 300)] + [1.0]
     torch.testing.assert_close(values, torch.tensor(expected))
 
 
 def test_a_perfect_prediction_has_no_mismatch():
-    values = AreaMismatchWeight()(AREAS, pred_areas=AREAS.clone())
+    values = AreaMismatchWeight()(Positives(AREAS, pred_areas=AREAS.clone()))
     assert (values == 1).all()
 
 
@@ -81,7 +83,7 @@ def test_pyramid_membership_formula():
     areas = torch.tensor([10.0**2, 40.0**2, 700.0**2])
     strides = torch.tensor([8, 32, 16])
     values = PyramidMembershipWeight(alpha=3.0, temperature=0.7)(
-        areas, strides=strides, level_strides=(8, 16, 32)
+        Positives(areas, strides=strides, level_strides=(8, 16, 32))
     )
     for value, area, stride in zip(values, areas, strides, strict=True):
         scores = {
@@ -97,7 +99,9 @@ def test_pyramid_membership_has_mean_one_over_the_levels(area):
     levels = (4, 8, 16, 32)
     values = [
         PyramidMembershipWeight()(
-            torch.tensor([area]), strides=torch.tensor([s]), level_strides=levels
+            Positives(
+                torch.tensor([area]), strides=torch.tensor([s]), level_strides=levels
+            )
         )
         for s in levels
     ]
@@ -106,7 +110,7 @@ def test_pyramid_membership_has_mean_one_over_the_levels(area):
 
 @pytest.mark.parametrize("weight", ALL, ids=repr)
 def test_finite_and_not_negative_for_every_area(weight):
-    values = weight(AREAS, **GEOMETRY)
+    values = weight(POSITIVES)
     assert values.isfinite().all()
     assert (values >= 0).all()
 
@@ -122,7 +126,7 @@ def test_finite_and_not_negative_for_every_area(weight):
 )
 def test_missing_geometry_is_named(weight, missing):
     with pytest.raises(ValueError, match=f"needs `{missing}`.*StandardRoIHead"):
-        weight(AREAS)
+        weight(Positives(AREAS))
 
 
 @pytest.mark.parametrize(
@@ -149,63 +153,57 @@ def test_wrong_values_are_named(build, message):
         build()
 
 
-def random_priors(seed=0, shape=(2, 50)):
+def test_what_positives_have_is_known():
+    with pytest.raises(TypeError, match="stride"):
+        Positives(AREAS, stride=8)
+    with pytest.raises(AttributeError):  # frozen
+        POSITIVES.areas = AREAS
+
+
+def weighting(area_weight=None, normalize="mean", strength=1.0):
+    result = AreaWeighting()
+    result.set_area_weight(area_weight or PowerAreaWeight(), normalize, strength)
+    return result
+
+
+def random_positives(seed=0, number=50):
     generator = torch.Generator().manual_seed(seed)
-    fg = torch.rand(shape, generator=generator) < 0.3
-    target_sums = torch.rand(shape, generator=generator) * fg
-    areas = torch.exp(torch.rand(shape, generator=generator) * 10)
-    return target_sums, areas, fg
+    mass = torch.rand(number, generator=generator)
+    areas = torch.exp(torch.rand(number, generator=generator) * 10)
+    return Positives(areas), mass
 
 
-@pytest.mark.parametrize("area_of_background", [0.0, 1.0, float("inf"), float("nan")])
-def test_background_weighs_exactly_one_whatever_its_area(area_of_background):
-    target_sums, areas, fg = random_priors()
-    areas = areas.masked_fill(~fg, area_of_background)
-    weights, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg)
-    assert (weights[~fg] == 1).all()
-    assert weights.isfinite().all()
-    assert weights[fg].std() > 0
-
-
-def test_foreground_without_a_target_weighs_one():
-    weights, mean = weigh_priors(
-        PowerAreaWeight(),
-        torch.tensor([[0.5, 0.0, 1e-7]]),
-        torch.tensor([[4.0, 4.0, 4.0]]),
-        torch.tensor([[True, True, True]]),
-        normalize="none",
+def test_a_positive_without_a_target_weighs_one():
+    weights, mean = weighting(normalize="none").weigh(
+        Positives(torch.tensor([4.0, 4.0, 4.0])), torch.tensor([0.5, 0.0, 1e-7])
     )
-    assert weights.tolist() == [[4.0, 1.0, 1.0]]
+    assert weights.tolist() == [4.0, 1.0, 1.0]
     assert mean == 4
 
 
 @given(seed=st.integers(0, 100), strength=st.floats(0, 1))
 def test_mean_normalisation_keeps_the_target_weighted_mean_at_one(seed, strength):
-    target_sums, areas, fg = random_priors(seed)
-    weights, mean = weigh_priors(
-        PowerAreaWeight(), target_sums, areas, fg, strength=strength
-    )
-    raw = PowerAreaWeight()(areas)
-    total = target_sums[fg].sum()
-    assert (weights * target_sums)[fg].sum() / total == pytest.approx(1, abs=1e-5)
-    assert mean == pytest.approx(((raw * target_sums)[fg].sum() / total).item(), 1e-5)
+    positives, mass = random_positives(seed)
+    weights, mean = weighting(strength=strength).weigh(positives, mass)
+    raw = PowerAreaWeight()(positives)
+    assert ((weights * mass).sum() / mass.sum()).item() == pytest.approx(1, abs=1e-5)
+    assert mean == pytest.approx(((raw * mass).sum() / mass.sum()).item(), 1e-5)
 
 
 def test_strength_fades_to_no_weighting():
-    target_sums, areas, fg = random_priors()
-    full, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg)
-    half, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg, strength=0.5)
-    none, _ = weigh_priors(PowerAreaWeight(), target_sums, areas, fg, strength=0.0)
+    positives, mass = random_positives()
+    full, half, none = (
+        weighting(strength=strength).weigh(positives, mass)[0]
+        for strength in (1.0, 0.5, 0.0)
+    )
+    assert full.std() > 0
     torch.testing.assert_close(half, (1 + full) / 2)
     assert (none == 1).all()
 
 
-def test_no_foreground_is_finite():
-    weights, mean = weigh_priors(
-        PowerAreaWeight(),
-        torch.zeros(2, 3),
-        torch.zeros(2, 3),
-        torch.zeros(2, 3).bool(),
-    )
+@pytest.mark.parametrize("number", [0, 3])
+def test_no_target_is_finite(number):
+    nothing = torch.zeros(number)
+    weights, mean = weighting().weigh(Positives(nothing), nothing)
     assert (weights == 1).all()
     assert mean == 0

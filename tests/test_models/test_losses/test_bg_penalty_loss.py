@@ -31,13 +31,19 @@ def reference(logits, targets, mode, gamma=2.0):
     return penalties
 
 
+@pytest.mark.parametrize("normalizer", ["positives", "background"])
 @pytest.mark.parametrize("mode", ["max", "focal"])
-def test_equals_the_formula(mode):
+def test_equals_the_formula(mode, normalizer):
     data = inputs()
     penalties = reference(*data, mode)
-    loss, stats = bg_penalty_loss(*data, 1.5, mode=mode, return_stats=True)
+    loss, stats = bg_penalty_loss(
+        *data, 1.5, mode=mode, normalizer=normalizer, return_stats=True
+    )
     mean = sum(penalties) / len(penalties)
-    assert loss.item() == pytest.approx(0.5 * 1.5 * mean, rel=1e-9)
+    target_sum = sum(data[1].flatten().tolist())
+    assert target_sum > 1
+    number = {"positives": target_sum, "background": len(penalties)}[normalizer]
+    assert loss.item() == pytest.approx(0.5 * 1.5 * sum(penalties) / number, rel=1e-9)
     assert stats["bg_penalty_mean"].item() == pytest.approx(mean, rel=1e-9)
     assert stats["bg_penalty_max"].item() == pytest.approx(max(penalties), rel=1e-9)
     assert stats["bg_penalty_min"].item() == pytest.approx(min(penalties), rel=1e-9)
@@ -46,8 +52,34 @@ def test_equals_the_formula(mode):
 def test_focal_exponent():
     data = inputs()
     penalties = reference(*data, "focal", gamma=3.0)
-    loss = bg_penalty_loss(*data, mode="focal", gamma=3.0, loss_weight=1.0)
-    assert loss.item() == pytest.approx(sum(penalties) / len(penalties), rel=1e-9)
+    loss = bg_penalty_loss(
+        *data, 1.0, mode="focal", gamma=3.0, loss_weight=1.0, avg_factor=7.0
+    )
+    assert loss.item() == pytest.approx(sum(penalties) / 7, rel=1e-9)
+
+
+@pytest.mark.parametrize("mode", ["max", "focal"])
+def test_the_two_forms_are_one_at_another_lambda(mode):
+    """λ' = λ · S / N_bg: docs/results.md has the λ of the mean over the background."""
+    logits, targets = inputs()
+    share = targets.sum() / (targets.sum(-1) < 1e-6).sum()
+    old = bg_penalty_loss(logits, targets, 1000.0, mode=mode, normalizer="background")
+    new = bg_penalty_loss(logits, targets, 1000.0 * share.item(), mode=mode)
+    torch.testing.assert_close(new, old)
+
+
+@pytest.mark.parametrize("normalizer", ["positives", "background"])
+@pytest.mark.parametrize("mode", ["max", "focal"])
+def test_ignored_priors_are_as_if_they_were_not_there(mode, normalizer):
+    logits, targets = inputs()
+    ignored = (targets.sum(-1) < 1e-6) & (torch.arange(N) % 2 == 0)
+    assert ignored.any(1).all()
+    settings = dict(mode=mode, normalizer=normalizer, return_stats=True)
+    loss, stats = bg_penalty_loss(logits, targets, ignored=ignored, **settings)
+    kept = logits[~ignored][None], targets[~ignored][None]
+    expected, expected_stats = bg_penalty_loss(*kept, **settings)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(stats, expected_stats)
 
 
 def test_focal_form_weighs_confident_mistakes_most():
@@ -136,6 +168,7 @@ def test_module_equals_function_and_follows_lambda():
     [
         (dict(lambda_bg=-1.0), "lambda_bg must not be negative, got -1.0"),
         (dict(lambda_bg=math.nan), "lambda_bg must not be negative, got nan"),
+        (dict(normalizer="mean"), "normalizer must be one of .* got 'mean'"),
         (dict(mode="mean"), "mode must be one of .* got 'mean'"),
         (dict(gamma=-2), "gamma must not be negative, got -2"),
         (dict(loss_weight=-0.5), "loss_weight must not be negative, got -0.5"),

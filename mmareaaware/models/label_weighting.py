@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .losses import AreaWeight, AreaWeighted
-from .losses.area_weighted import DEFAULT_AREA_WEIGHT
+from .losses import AreaWeighting, Positives
+from .losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeightLike
 
 
-class AreaWeightedLabels(AreaWeighted):
+class LabelWeighting(AreaWeighting):
     r"""Mixin of heads whose classification loss takes label weights.
 
     The label weight of a positive is multiplied by :math:`\varphi(A)`, A the area of
@@ -32,31 +32,28 @@ class AreaWeightedLabels(AreaWeighted):
     def __init__(
         self,
         *args,
-        area_weight: Mapping | AreaWeight | None = DEFAULT_AREA_WEIGHT,
+        area_weight: Mapping | AreaWeightLike | None = DEFAULT_AREA_WEIGHT,
         normalize: str = "mean",
         strength: float = 1.0,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.set_area_weight(area_weight, normalize, strength)
-        self._area_weight_mean = None
+        self._area_weight_mean: Tensor | None = None
 
-    def weigh_positives(
-        self, label_weights: Tensor, areas: Tensor, **geometry
-    ) -> Tensor:
+    def weigh_labels(self, label_weights: Tensor, positives: Positives) -> Tensor:
         """Label weights of the positives of a batch, by area.
 
         Args:
             label_weights: As the stock head has them, (P,).
-            areas: Of the matched boxes in px², (P,).
-            **geometry: What some area weights need besides, see ``AreaWeight``.
+            positives: What the area weight may look at.
 
         Returns:
             (P,), above 0 also where φ is 0: heads count their samples by
             ``label_weights > 0``.
         """
         weights, self._area_weight_mean = self.weigh(
-            label_weights, areas, sync=True, **geometry
+            positives, label_weights, sync=True
         )
         return (label_weights * weights).clamp(min=torch.finfo(weights.dtype).tiny)
 
