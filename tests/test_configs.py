@@ -275,7 +275,9 @@ def test_layers(recipe):
     assert (schedule is not None) == (mode is not None)
     published = re.search(r"bg-(?:max|focal)-([\d.]+)", recipe)
     if schedule:
-        assert schedule.max_value == (float(published[1]) if published else 1000)
+        assert schedule.max_value == (float(published[1]) if published else 5)
+        published_form = head.loss_bg.get("normalizer") == "background"
+        assert published_form == (published is not None)
     assert cfg.train_dataloader.collate_fn.type == "ignore_aware_collate"
 
 

@@ -21,12 +21,11 @@ area_aware_vis_backends = [
     dict(type="TensorboardVisBackend"),
 ]
 
-# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up to 1000 over 10. That much
-# because it goes with a mean over all background priors: docs/results.md.
+# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up to 5 over 10.
 bg_max = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
 bg_focal = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="focal")))
 rising_lambda_bg = dict(
-    type="LossParamSchedulerHook", max_value=1000.0, burn_in=3, warmup=10
+    type="LossParamSchedulerHook", max_value=5.0, burn_in=3, warmup=10
 )
 
 # 3. Small objects up, by the inverse of their side length, bounded at 4. Last, since it

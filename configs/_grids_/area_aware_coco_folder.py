@@ -32,9 +32,9 @@ def area_weight(type, **options):
     return dict(model=dict(bbox_head=dict(loss_cls=dict(area_weight=weight))))
 
 
-def bg_penalty(mode, lambda_bg, **bbox_head):
+def bg_penalty(mode, lambda_bg, normalizer="background", **bbox_head):
     """The penalty, with λ rising over the first epochs."""
-    loss_bg = dict(type="BgPenaltyLoss", mode=mode)
+    loss_bg = dict(type="BgPenaltyLoss", mode=mode, normalizer=normalizer)
     return dict(
         model=dict(bbox_head=dict(loss_bg=loss_bg, **bbox_head)),
         extra_hooks=[
@@ -62,7 +62,9 @@ settings = dict(
     log=area_weight("LogAreaWeight"),
     mismatch=area_weight("AreaMismatchWeight"),
     pyramid=area_weight("PyramidMembershipWeight"),
-    bg_max=bg_penalty("max", 100.0),
+    # As the recipes have it
+    bg_max=bg_penalty("max", 5.0, normalizer="positives"),
+    # In the published form, a mean over the background
     bg_max_300=bg_penalty("max", 300.0),
     bg_max_1000=bg_penalty("max", 1000.0),
     bg_max_3000=bg_penalty("max", 3000.0),

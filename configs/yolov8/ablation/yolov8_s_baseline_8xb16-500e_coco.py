@@ -3,5 +3,6 @@
 # over the background; nothing but the penalty differs.
 _base_ = "../yolov8_s_8xb16-500e_coco.py"
 
-published_max = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
-published_focal = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="focal")))
+published = dict(type="BgPenaltyLoss", normalizer="background")
+published_max = dict(bbox_head=dict(loss_bg=dict(published, mode="max")))
+published_focal = dict(bbox_head=dict(loss_bg=dict(published, mode="focal")))
