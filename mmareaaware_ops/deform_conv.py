@@ -86,7 +86,7 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Write the gradients of input and offset; arguments as for `deform_conv_forward`."""
+    """Write the gradients of input and offset; else as `deform_conv_forward`."""
     geometry = _Geometry(
         (dH, dW), (padH, padW), (dilationH, dilationW), group, deformable_group
     )

@@ -159,7 +159,7 @@ class _SortedBoxes:
             yield torch.stack([first, second]).index_select(1, close)
 
     def _iou(self, first: Tensor, others: "_SortedBoxes", second: Tensor) -> Tensor:
-        """IoU of pairs, (P,), by the operations of the compiled code: it rounds alike."""
+        """IoU of pairs, (P,), by the compiled code's operations: it rounds alike."""
         left, top, right, bottom, area = self.columns.index_select(1, first)
         x1, y1, x2, y2, other_area = others.columns.index_select(1, second)
         width = right.minimum(x2) - left.maximum(x1) + self.offset

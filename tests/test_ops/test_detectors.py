@@ -10,6 +10,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS
 
 import mmareaaware_ops.ext
+from mmareaaware_ops.swap import operators
 
 from ..conftest import SIZE, batch
 from ..detectors import (
@@ -20,7 +21,6 @@ from ..detectors import (
     detector_config,
     training_step,
 )
-from .conftest import operators
 
 YOLO = dict(
     yolov8="mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py",

@@ -85,6 +85,16 @@ def test_deform_conv(ours, torchvision):
         assert x.grad.eq(factor * 3 * 16).all()
 
 
+def test_no_slope_from_a_cell_outside_on(ours, torchvision):
+    """Where mmcv has none: at the border of a module whose offsets are still 0."""
+    offset = torch.zeros(1, 2, 7, 7, requires_grad=True)
+    weight = torch.rand(3, 2, 1, 1)
+    deform_conv2d(torch.rand(1, 2, 5, 5), offset, weight, 1, 1).sum().backward()
+    inner = torch.zeros(7, 7)
+    inner[1:6, 1:6] = 2 * 3 * 49
+    assert offset.grad.eq(inner).all()
+
+
 def test_modulated_deform_conv(ours, torchvision):
     maps, offset, weight = (
         torch.rand(1, 2, 5, 5),
