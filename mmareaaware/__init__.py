@@ -4,12 +4,17 @@ Importing the package registers everything with MMEngine:
 ``custom_imports = dict(imports=['mmareaaware'])``.
 """
 
-from .compat import activate
+from .compat import activate, has_mmyolo
 
 active_compat = activate()
 
 from . import datasets, engine, evaluation, models  # noqa: E402
 from .version import __version__  # noqa: E402
+
+if not has_mmyolo():
+    from .without_mmyolo import register_placeholders
+
+    register_placeholders()
 
 __all__ = [
     "__version__",

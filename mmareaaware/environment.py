@@ -4,19 +4,21 @@ import os
 import platform
 import subprocess
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.utils.dl_utils import collect_env
 
-PACKAGES = ("mmcv", "mmdet", "mmyolo", "mmareaaware")
+PACKAGES = ("mmcv", "mmdet", "mmyolo", "mmareaaware")  # mmyolo is optional
 
 
 def environment() -> dict[str, str | int]:
     """Versions, device, commit and the name of the data, without any path.
 
     Returns:
-        By name: ``python``, ``torch``, the mm packages, ``cpu`` and ``cores``; ``gpu``,
-        ``data_root`` and ``commit`` where there is one.
+        By name: ``python``, ``torch``, the mm packages, of which kind mmcv's
+        ``operators`` are, ``cpu`` and ``cores``; ``gpu``, ``data_root`` and ``commit``
+        where there is one.
     """
     found = collect_env()
     result = dict(
@@ -24,7 +26,9 @@ def environment() -> dict[str, str | int]:
         torch=found["PyTorch"],
         mmengine=found["MMEngine"],
     )
-    result |= {name: import_module(name).__version__ for name in PACKAGES}
+    result |= {name: import_module(name).__version__ for name in PACKAGES if _has(name)}
+    is_ours = "mmareaaware_ops" in import_module("mmcv._ext").__file__
+    result["operators"] = "torch" if is_ours else "compiled"
     gpus = [name for key, name in found.items() if key.startswith("GPU ")]
     if gpus:
         result["gpu"] = ", ".join(gpus)
@@ -43,6 +47,10 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _has(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 def _cpu() -> str:

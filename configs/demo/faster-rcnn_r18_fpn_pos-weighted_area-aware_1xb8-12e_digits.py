@@ -61,7 +61,8 @@ train_dataloader = dict(
     batch_sampler=None,
     dataset=dict(
         _delete_=True,
-        type="DigitsDataset",
+        type="CocoDataset",
+        metainfo=dict(classes=tuple("0123456789")),
         data_root=data_root,
         ann_file="annotations/train.json",
         data_prefix=dict(img="train/"),
@@ -73,7 +74,8 @@ val_dataloader = dict(
     batch_size=8,
     dataset=dict(
         _delete_=True,
-        type="DigitsDataset",
+        type="CocoDataset",
+        metainfo=dict(classes=tuple("0123456789")),
         data_root=data_root,
         ann_file="annotations/val.json",
         data_prefix=dict(img="val/"),

@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 import torch
 from mmdet.structures.bbox import get_box_tensor
-from mmyolo.models import BatchTaskAlignedAssigner
 from torch import Tensor, nn
 
 from ..models import (
@@ -130,7 +129,7 @@ def area_report(data: TrainingBoxes, model: nn.Module) -> AreaReport:
     if isinstance(assigner, SparseTaskAlignedAssigner):
         boxes = assigner.enlarge(data.boxes)
         candidates = count_priors(generator, boxes, sizes).sum(1)
-    if isinstance(assigner, BatchTaskAlignedAssigner | SparseTaskAlignedAssigner):
+    if _is_task_aligned(assigner):
         limit = getattr(assigner, "topk2", None) or assigner.topk
         targets = candidates.clamp(max=limit).float()
         assumption = f"a box has min({limit}, priors inside) equal targets"
@@ -153,6 +152,12 @@ def area_report(data: TrainingBoxes, model: nn.Module) -> AreaReport:
         weightings=weightings,
         assigner=assigner,
     )
+
+
+def _is_task_aligned(assigner: nn.Module | None) -> bool:
+    """Ours, or MMYOLO's, which may not be installed."""
+    names = {cls.__name__ for cls in type(assigner).__mro__}
+    return bool(names & {"BatchTaskAlignedAssigner", "SparseTaskAlignedAssigner"})
 
 
 def count_priors(generator, boxes: Tensor, sizes: Tensor) -> Tensor:

@@ -3,12 +3,9 @@
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar
 
 import cv2
 import numpy as np
-from mmengine.registry import DATASETS
-from mmyolo.datasets import YOLOv5CocoDataset
 
 IMAGE_SIZE = 256
 MIN_SIDE, MODE_SIDE, MAX_SIDE = 6, 26, 96  # px, triangular in the logarithm
@@ -22,25 +19,6 @@ PHOTOGRAPHS = dict(
     val=("flower", "chelsea", "gravel"),
 )
 TRAIN_DIGITS = 1400  # of the 1797 that scikit-learn has
-
-
-@DATASETS.register_module()
-class DigitsDataset(YOLOv5CocoDataset):
-    """Digits in COCO format, as :func:`write_digits` makes them.
-
-    Raises:
-        FileNotFoundError: The files have not been made yet.
-    """
-
-    METAINFO: ClassVar[dict] = dict(classes=tuple("0123456789"))
-
-    def load_data_list(self) -> list[dict]:
-        if not Path(self.ann_file).exists():
-            raise FileNotFoundError(
-                f"{self.ann_file} does not exist; make the demo data first: "
-                "python tools/dataset_converters/make_digits.py"
-            )
-        return super().load_data_list()
 
 
 def write_digits(
