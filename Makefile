@@ -2,7 +2,7 @@
 # STACK=onedl, TORCH=2.8.0, PYTHON=python3.12 choose what is set up: see tools/setup.sh
 export STACK TORCH PYTHON
 BIN := $(shell STACK=$(STACK) TORCH=$(TORCH) tools/setup.sh --print-venv)/bin
-DEMO := yolov8_n_area-aware_bg-max_1xb8-14e_digits
+DEMO := yolov8_n_bg-max_1xb8-14e_digits
 
 .PHONY: setup demo test lint check clean
 
@@ -21,6 +21,7 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 check: setup
 	$(BIN)/python -m mmareaaware.check

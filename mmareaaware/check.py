@@ -5,18 +5,22 @@ and runs one training step of a tiny area-aware YOLOv8. Exits with 1 and the rea
 something is wrong.
 """
 
-import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-STACKS = {
-    "openmmlab": ("mmengine", "mmcv", "mmdet", "mmyolo"),
-    "onedl": ("onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "mmyolo"),
-}
+REGISTRIES = (
+    "MODELS",
+    "TASK_UTILS",
+    "HOOKS",
+    "METRICS",
+    "DATASETS",
+    "TRANSFORMS",
+    "FUNCTIONS",
+)
 
 
 def main() -> int:
@@ -39,20 +43,15 @@ def main() -> int:
 
 def versions(package) -> Table:
     """Versions, stack, GPU and active compat entries."""
-    import torch
+    from .environment import environment
 
     table = Table(title="mmareaaware: environment", title_justify="left")
     table.add_column("what")
     table.add_column("value")
-    table.add_row("mmareaaware", package.__version__)
-    table.add_row("Python", platform.python_version())
-    table.add_row("torch", torch.__version__)
-    stack = "onedl" if _installed("onedl-mmengine") else "openmmlab"
-    table.add_row("stack", stack)
-    for name in STACKS[stack]:
-        table.add_row(name, _installed(name) or "installed without metadata")
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    table.add_row("GPU", ", ".join(gpus) or "none, training on the CPU")
+    found = {"gpu": "none, training on the CPU"} | environment()
+    for name, value in found.items():
+        table.add_row("GPU" if name == "gpu" else name, str(value))
+    table.add_row("stack", _stack())
     for entry in package.active_compat:
         table.add_row(f"compat: {entry.name}", f"{entry.versions}: {entry.why}")
     if not package.active_compat:
@@ -67,7 +66,7 @@ def registered(package) -> Table:
     table = Table(title="registered", title_justify="left")
     table.add_column("registry")
     table.add_column("types")
-    for name in ("MODELS", "TASK_UTILS", "HOOKS", "METRICS", "DATASETS"):
+    for name in REGISTRIES:
         modules = getattr(registry, name).module_dict
         ours = [k for k, v in modules.items() if v.__module__.startswith("mmareaaware")]
         if not ours:
@@ -111,11 +110,13 @@ def training_step() -> dict[str, float]:
     return losses
 
 
-def _installed(name: str) -> str | None:
+def _stack() -> str:
+    """Which of the two families of packages the mm packages are from."""
     try:
-        return version(name)
+        distribution("onedl-mmengine")
     except PackageNotFoundError:
-        return None
+        return "openmmlab"
+    return "onedl"
 
 
 if __name__ == "__main__":

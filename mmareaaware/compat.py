@@ -9,11 +9,18 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import mmareaaware_ops
+
 INSTALL_HELP = (
     "mmareaaware brings no mm package of its own, to leave your stack as it is. In a "
-    "checkout of it, `tools/setup.sh` builds a whole stack; into an environment that "
-    "has torch, `pip install -r requirements/build.txt && pip install "
-    "--no-build-isolation '.[openmmlab]'` (or '.[onedl]') adds one."
+    "checkout of it, `pip install '.[openmmlab]'` adds a whole stack to an environment "
+    "that has no mmcv, and `tools/setup.sh` makes an environment with one."
+)
+# Debian without a desktop has no libGL, and of the two OpenCV packages that mmengine
+# and albumentations ask for, one needs it.
+OPENCV_HELP = (
+    "On a machine without a display: pip install --force-reinstall --no-deps "
+    "opencv-python-headless"
 )
 
 
@@ -47,13 +54,20 @@ def activate() -> tuple[Entry, ...]:
     Raises:
         ImportError: A package is missing or unusable; the message names it.
     """
+    mmareaaware_ops.install()  # where no .pth file did: a folder on PYTHONPATH
     for name in ("torch", "mmengine", "mmcv", "mmcv.ops", "mmdet"):
         _import(name)
     active = tuple(entry for entry in ENTRIES if entry.is_needed())
     for entry in active:
         entry.apply()
-    _import("mmyolo")
+    if has_mmyolo():
+        _import("mmyolo")
     return active
+
+
+def has_mmyolo() -> bool:
+    """Whether there is an MMYOLO to build YOLOs on; two-stage detectors need none."""
+    return importlib.util.find_spec("mmyolo") is not None
 
 
 def _import(name: str):
@@ -63,7 +77,8 @@ def _import(name: str):
         package = name.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         problem = "is not installed" if missing else f"cannot be used ({error})"
-        raise ImportError(f"{name} {problem}. {INSTALL_HELP}") from error
+        cure = OPENCV_HELP if "libGL" in str(error) else INSTALL_HELP
+        raise ImportError(f"{name} {problem}. {cure}") from error
 
 
 def _version(package: str) -> tuple[int, ...]:
@@ -74,8 +89,8 @@ def _version(package: str) -> tuple[int, ...]:
 
 
 def _mmyolo_refuses_mmcv() -> bool:
-    if importlib.util.find_spec("mmyolo") is None:
-        return False  # importing it will say so
+    if not has_mmyolo():
+        return False
     try:
         mmyolo = importlib.metadata.version("mmyolo")
     except importlib.metadata.PackageNotFoundError:

@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -36,6 +38,17 @@ def _mmyolo_scope():
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    """The package, built."""
+    path = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
+    command += ["--no-build-isolation", "-w", str(path), str(ROOT)]
+    subprocess.run(command, check=True)
+    (wheel,) = path.glob("*.whl")
+    return wheel
 
 
 def head_config(head_type: str = "AreaAwareYOLOv8Head", **overrides) -> dict:

@@ -1,4 +1,5 @@
 import pickle
+import re
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ def import_with(prelude: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("package", ["torch", "mmengine", "mmcv", "mmdet", "mmyolo"])
+@pytest.mark.parametrize("package", ["torch", "mmengine", "mmcv", "mmdet"])
 def test_a_missing_package_is_named(package):
     result = import_with(f"sys.modules[{package!r}] = None")
     assert result.returncode != 0
@@ -22,7 +23,21 @@ def test_a_missing_package_is_named(package):
     assert "tools/setup.sh" in last
 
 
-def test_an_mmcv_without_operators_is_named():
+def test_an_opencv_that_wants_a_display_is_named():
+    library = "libGL.so.1: cannot open shared object file"
+    result = import_with(
+        f"import mmareaaware_ops\nclass Broken:\n"
+        f" @staticmethod\n def find_spec(name, path=None, target=None):\n"
+        f"  if name == 'cv2': raise ImportError({library!r})\n"
+        "sys.meta_path.insert(0, Broken)"
+    )
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: mm")
+    assert library in last
+    assert last.endswith(compat.OPENCV_HELP)
+
+
+def test_broken_operators_are_named():
     result = import_with("import mmcv; sys.modules['mmcv._ext'] = None")
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: mmcv.ops cannot be used (")
@@ -32,7 +47,7 @@ def test_an_mmcv_without_operators_is_named():
 def test_mmcv_keeps_its_version():
     import mmcv
 
-    assert mmcv.__version__ != "2.0.1"
+    assert mmcv.__version__ == mmcv.version.__version__
 
 
 @pytest.mark.parametrize(
@@ -59,9 +74,29 @@ def test_mmyolo_is_mended_only_where_needed(monkeypatch, mmcv_version, needed):
     assert compat._mmyolo_refuses_mmcv() == needed
 
 
-def test_every_entry_says_what_why_and_until_when():
+@pytest.mark.parametrize("is_needed", [True, False])
+def test_activate_applies_what_is_needed_and_says_so(monkeypatch, is_needed):
+    applied = []
+    entry = compat.Entry(
+        name="a mend",
+        versions="of something",
+        why="it breaks",
+        until="it does not",
+        is_needed=lambda: is_needed,
+        apply=lambda: applied.append("a mend"),
+    )
+    monkeypatch.setattr(compat, "ENTRIES", (entry,))
+    assert compat.activate() == ((entry,) if is_needed else ())
+    assert applied == ["a mend"] * is_needed
+
+
+def test_entries_name_the_packages_that_disagree():
+    """And have names of their own, under which ``check`` lists them."""
+    assert len({entry.name for entry in compat.ENTRIES}) == len(compat.ENTRIES) == 2
     for entry in compat.ENTRIES:
-        assert all((entry.name, entry.versions, entry.why, entry.until))
+        assert re.search(r"(mmyolo|mmengine) (<= )?\d[\d.]* with ", entry.versions)
+        for text in (entry.why, entry.until):
+            assert re.search(r"mmyolo|torch\.load|checkpoint", text), text
 
 
 class Attack:

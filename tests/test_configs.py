@@ -10,6 +10,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
 
 from mmareaaware.ablation import Grid
+from mmareaaware.datasets import ignore_aware
 from mmareaaware.models import AreaWeighting, PosWeightedCrossEntropyLoss
 from tests.conftest import ROOT
 
@@ -23,16 +24,26 @@ COCO = [r for r in YOLO if r.endswith("_coco.py")]
 MMDET = [r for r in RECIPES if "yolo" not in r]
 MMDET_COCO = [r for r in MMDET if r.endswith("_coco.py")]
 GRIDS = {p.stem: Grid(p) for p in sorted((ROOT / "configs/_grids_").glob("*.py"))}
-# What a COCO recipe of ours may change, by dotted path.
-OURS = (
+# Variables of configs/_base_/area_aware.py, which every recipe inherits.
+PARTS = (
     "custom_imports",
     "area_aware_",
+    "bg_max.",
+    "bg_focal.",
+    "rising_lambda_bg.",
+    "area_weighted.",
+)
+# What a COCO recipe of ours may change, by dotted path.
+OURS = (
+    *PARTS,
+    "model.data_preprocessor.type",
     "model.bbox_head.type",
     "model.bbox_head.loss_cls.type",
     "model.bbox_head.loss_cls.area_weight",
     "model.bbox_head.loss_bg",
     "model.train_cfg.assigner.type",
     "train_dataloader.collate_fn",
+    "train_dataloader.dataset.pipeline",  # in ignore_aware's way, see the test
     "custom_hooks",
     "visualizer.vis_backends",
 )
@@ -44,6 +55,7 @@ YOLO11 = (
     "model.bbox_head.head_module.",
     "model.bbox_head.prior_generator.strides",
 )
+ABLATION = ("published_",)
 ADAMW = (
     "base_lr",
     "optim_wrapper",
@@ -101,24 +113,25 @@ def test_yolo_recipes_build(recipe, tmp_path):
 def test_coco_recipes_change_only_what_is_ours(recipe):
     network, size = re.search(r"(yolov8|yolo11)_([nsmlx])", recipe).groups()
     stock = get_config(f"mmyolo::yolov8/yolov8_{size}_syncbn_fast_8xb16-500e_coco.py")
-    old, new = (
-        flatten(stock.to_dict()),
-        flatten(Config.fromfile(ROOT / recipe).to_dict()),
-    )
+    cfg = Config.fromfile(ROOT / recipe)
+    old, new = flatten(stock.to_dict()), flatten(cfg.to_dict())
     different = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
     assert "model.bbox_head.type" in different
     allowed = OURS
     allowed += YOLO11 if network == "yolo11" else ()
     allowed += ADAMW if "adamw" in recipe else ()
+    allowed += ABLATION if "ablation" in recipe else ()
     assert [k for k in different if not k.startswith(allowed)] == []
-    kept = [k for k in old if k.startswith("custom_hooks")]
-    assert all(old[k] == new[k] for k in kept)  # added to, not replaced
+    # Hooks are added, not replaced, and pipelines stay but for the ignored boxes
+    stock_hooks = flatten(ignore_aware(stock.custom_hooks))
+    assert stock_hooks.items() <= flatten(cfg.custom_hooks).items()
+    ours, theirs = cfg.train_dataloader, stock.train_dataloader
+    assert flatten(ours) == flatten(ignore_aware(theirs))
 
 
 # The recipes on mmdet's. What each may change, beyond its losses and heads:
 OURS_ON_MMDET = (
-    "custom_imports",
-    "area_aware_",
+    *PARTS,
     "pos_weighted_",
     "detection_monitor.",
     "custom_hooks",
@@ -223,40 +236,108 @@ def test_validation_knows_the_ignored_boxes(recipe, digits, tmp_path):
     assert sum(len(sample.ignored_instances) for sample in samples) == 1
 
 
-def test_the_penalty_forms():
-    losses = {
-        recipe: Config.fromfile(ROOT / recipe).model.bbox_head.get("loss_bg")
-        for recipe in COCO
-    }
-    for recipe, loss in losses.items():
-        for mode in ("max", "focal"):
-            if f"bg-{mode}" in recipe:
-                assert loss.mode == mode
-        assert ("bg-" in recipe) == (loss is not None)
-        if loss is not None and "ablation" not in recipe:
-            hooks = Config.fromfile(ROOT / recipe).custom_hooks
-            assert 1000.0 in [hook.get("max_value") for hook in hooks]
+def layer_below(name: str) -> str:
+    """The recipe without the last of: penalty, area weight."""
+    if "area-aware_" in name:
+        return name.replace("area-aware_", "")
+    return re.sub(r"bg-(max|focal)(-[\d.]+)?_", "", name)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_layer_inherits_the_one_below(recipe):
+    """Nothing that a recipe inherits is undone."""
+    path = ROOT / recipe
+    text = path.read_text()
+    assert "area_weight=None" not in text
+    assert "loss_bg=None" not in text
+    assert not re.search(r"custom_hooks\[\d", text)
+    below = layer_below(path.name)
+    candidates = {below, re.sub(r"_(\dxb)", r"_baseline_\1", below)} - {path.name}
+    bases = [f"./{name}" for name in candidates if (path.parent / name).exists()]
+    if bases and "_base_ = [" not in text:
+        assert re.search(r'^_base_ = "(.*)"$', text, re.MULTILINE)[1] in bases
+
+
+def hooks_of(cfg, type: str) -> list:
+    return [hook for hook in cfg.custom_hooks if hook.type == type]
+
+
+@pytest.mark.parametrize("recipe", YOLO)
+def test_layers(recipe):
+    """What a name says is in the recipe, and nothing else."""
+    cfg = Config.fromfile(ROOT / recipe)
+    head = cfg.model.bbox_head
+    mode = re.search(r"bg-(max|focal)", recipe)
+    assert head.get("loss_bg", dict(mode=None))["mode"] == (mode and mode[1])
+    weight = head.loss_cls.area_weight
+    assert (weight is not None) == ("area-aware" in recipe)
+    (schedule,) = hooks_of(cfg, "LossParamSchedulerHook") or [None]
+    assert (schedule is not None) == (mode is not None)
+    published = re.search(r"bg-(?:max|focal)-([\d.]+)", recipe)
+    if schedule:
+        assert schedule.max_value == (float(published[1]) if published else 1000)
+    assert cfg.train_dataloader.collate_fn.type == "ignore_aware_collate"
+
+
+@pytest.mark.parametrize("recipe", [r for r in YOLO if "visdrone" in r])
+def test_visdrone_switches_its_pipeline_at_its_own_end(recipe):
+    cfg = Config.fromfile(ROOT / recipe)
+    (switch,) = hooks_of(cfg, "mmdet.PipelineSwitchHook")
+    assert switch.switch_epoch == 290
+    assert cfg.train_cfg.dynamic_intervals == [(290, 1)]
+    assert "IgnoreAwareRandomAffine" in str(switch.switch_pipeline)
 
 
 def test_the_ablation_differs_in_the_penalty_alone():
     recipes = [r for r in COCO if "ablation" in r]
-    assert len(recipes) == 4
-    values = {}
+    values, models = {}, []
     for recipe in recipes:
         cfg = Config.fromfile(ROOT / recipe)
-        assert cfg.model.bbox_head.loss_cls.area_weight is None
-        hook = cfg.custom_hooks[-1]
-        mode = cfg.model.bbox_head.get("loss_bg", dict(mode=None))["mode"]
-        values[recipe.split("yolov8_s_")[1].split("_")[0]] = (
-            mode,
-            hook.get("max_value"),
-        )
+        (schedule,) = hooks_of(cfg, "LossParamSchedulerHook") or [dict(max_value=0)]
+        loss_bg = cfg.model.bbox_head.pop("loss_bg", dict(mode=None))
+        name = recipe.split("yolov8_s_")[1].split("_")[0]
+        values[name] = (loss_bg["mode"], schedule["max_value"])
+        models.append(cfg.model)
+    assert all(model == models[0] for model in models)
     assert values == {
-        "baseline": (None, None),
+        "baseline": (None, 0),
+        # as published
         "bg-max-1.0": ("max", 1.0),
         "bg-focal-1.0": ("focal", 1.0),
         "bg-max-1.5": ("max", 1.5),
+        # and ones that are felt
+        "bg-max-300": ("max", 300),
+        "bg-max-1000": ("max", 1000),
+        "bg-focal-1000": ("focal", 1000),
+        "bg-max-3000": ("max", 3000),
     }
+
+
+@pytest.mark.parametrize("readme", sorted((ROOT / "configs").glob("*/README.md")))
+def test_the_readme_of_a_folder_has_all_its_recipes(readme):
+    text = readme.read_text()
+    linked = set(re.findall(r"\]\(([^)]*\.py)\)", text))
+    there = {
+        p.relative_to(readme.parent).as_posix() for p in readme.parent.rglob("*.py")
+    }
+    assert linked == there
+    assert text.count("\n| ---") == 1  # one table
+
+
+def test_every_folder_has_a_readme():
+    folders = {ROOT / "configs" / r.split("/")[1] for r in RECIPES}
+    assert [f for f in folders if not (f / "README.md").exists()] == []
+
+
+def test_numbers_in_the_readmes_of_folders_are_those_of_the_results():
+    results = (ROOT / "docs/results.md").read_text()
+    numbers = {
+        number
+        for readme in (ROOT / "configs").glob("*/README.md")
+        for number in re.findall(r"\d+\.\d+ ± \d+\.\d+", readme.read_text())
+    }
+    assert numbers
+    assert [number for number in numbers if number not in results] == []
 
 
 @pytest.mark.parametrize(

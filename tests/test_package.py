@@ -29,24 +29,15 @@ for name in ("MODELS", "TASK_UTILS", "HOOKS", "METRICS", "DATASETS"):
 """
 
 
-@pytest.fixture(scope="module")
-def wheel(root, tmp_path_factory):
-    path = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
-    command += ["--no-build-isolation", "-w", str(path), str(root)]
-    subprocess.run(command, check=True)
-    (wheel,) = path.glob("*.whl")
-    return wheel
-
-
 def test_it_forces_no_mm_package_on_anyone(wheel):
     with ZipFile(wheel) as file:
         (name,) = [n for n in file.namelist() if n.endswith("METADATA")]
         metadata = Parser().parsestr(file.read(name).decode())
         assert not [n for n in file.namelist() if n.startswith(("tests", "tools"))]
+        assert "mmareaaware/py.typed" in file.namelist()
     hard = [r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r]
     assert hard == ["rich"]
-    assert {"openmmlab", "onedl"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"openmmlab", "mmdet", "onedl"} <= set(metadata.get_all("Provides-Extra"))
 
 
 def test_it_registers_everything_from_any_working_directory(wheel, tmp_path):

@@ -47,9 +47,9 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
             "train_cfg.max_epochs": 11,
             "train_cfg.val_interval": 100,
             "custom_hooks.0.gamma": 20,  # an EMA that follows in so short a time
-            "custom_hooks.2.schedule": "constant",
-            "custom_hooks.2.burn_in": 0,
-            "custom_hooks.2.max_value": lambda_bg,
+            "custom_hooks.3.schedule": "constant",
+            "custom_hooks.3.burn_in": 0,
+            "custom_hooks.3.max_value": lambda_bg,
         }
     )
     cfg.train_dataloader.dataset.pipeline.insert(

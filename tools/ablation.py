@@ -23,7 +23,8 @@ from threading import RLock
 
 from mmengine.logging import MMLogger
 
-from mmareaaware.ablation import Grid, Run, environment, num_cores, write_report
+from mmareaaware.ablation import Grid, Run, write_report
+from mmareaaware.environment import environment, num_cores
 
 TOOLS = Path(__file__).parent
 TAIL = 20  # lines of the log of a run that failed

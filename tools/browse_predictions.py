@@ -12,6 +12,7 @@ second one of a box (dup), in a wrong place (loc), of a wrong class (cls), or bo
 import argparse
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from mmengine.runner import Runner
@@ -33,8 +34,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmareaaware.config_file import ConfigFileError, read_config
 from mmareaaware.evaluation import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
-from mmareaaware.visualization import COLOURS, draw_box, show_image
+from mmareaaware.visualization import COLOURS, draw_box, fonts_for, show_image
 
 CORRECT = dict(color=COLOURS["sky_blue"])
 FALSE_ALARM = dict(color=COLOURS["orange"], linewidth=1.4)
@@ -241,6 +243,21 @@ def add_legend(figure: Figure, loc: str) -> None:
     )
 
 
+def drawable(classes: Sequence[str]) -> list[str]:
+    """The names of the classes, where there are fonts for them, or else numbers."""
+    families, missing = fonts_for("".join(classes))
+    plt.rcParams["font.family"] = families
+    without = {i: name for i, name in enumerate(classes) if set(name) & missing}
+    if without:
+        warnings.warn(
+            f"no installed font has the letters of {', '.join(without.values())}: the "
+            "pictures show the numbers of these classes. Noto Sans has most scripts "
+            "(fonts-noto-cjk, fonts-noto-core on Debian and Ubuntu)",
+            stacklevel=2,
+        )
+    return [f"class {i}" if i in without else name for i, name in enumerate(classes)]
+
+
 def write(
     images: list[Matched], classes: Sequence[str], out: Path, num: int | None = None
 ) -> list[dict]:
@@ -312,15 +329,17 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg = read_config(args.config, args.cfg_options)
+    except ConfigFileError as error:
+        raise SystemExit(f"error: {error}") from None
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = str(args.out / "log")
     cfg.test_evaluator = dict(type="MatchedImages", score_thr=args.score_thr)
     runner = Runner.from_cfg(cfg)
     runner.test()
     (metric,) = runner.test_evaluator.metrics
-    classes = metric.dataset_meta["classes"]
+    classes = drawable(metric.dataset_meta["classes"])
     print_table(write(metric.images, classes, args.out, args.num), args.score_thr)
     print(f"pictures: {args.out}")
 

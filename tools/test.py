@@ -2,9 +2,27 @@
 
 import argparse
 
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmareaaware.engine.launch import parse_args
+
+
+def augment(cfg: Config) -> None:
+    """Test on several versions of each image, with the config's ``tta_pipeline``."""
+    for key in ("tta_model", "tta_pipeline"):
+        if key not in cfg:
+            raise SystemExit(
+                f"error: --tta needs {key} in the config, as MMYOLO's recipes and "
+                "mmdet's rtmdet_tta.py have it"
+            )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    dataset = cfg.test_dataloader.dataset
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    if "batch_shapes_cfg" in dataset:
+        dataset.batch_shapes_cfg = None  # it would set the size of the input
+    dataset.pipeline = cfg.tta_pipeline
 
 
 def main() -> None:
@@ -18,8 +36,13 @@ def main() -> None:
     parser.add_argument(
         "--show-dir", help="save pictures of the predictions to this folder of the run"
     )
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation, as in the config"
+    )
     args, cfg = parse_args(parser)
     cfg.load_from = args.checkpoint
+    if args.tta:
+        augment(cfg)
     evaluators = cfg.test_evaluator
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
     if args.json_prefix:

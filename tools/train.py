@@ -2,6 +2,7 @@
 
 import argparse
 
+from mmengine.device import get_device
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmareaaware.engine.launch import parse_args
@@ -14,6 +15,11 @@ def main() -> None:
         "--amp", action="store_true", help="enable automatic mixed precision"
     )
     parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by the batch size of all processes",
+    )
+    parser.add_argument(
         "--resume",
         nargs="?",
         const="auto",
@@ -22,13 +28,28 @@ def main() -> None:
     )
     args, cfg = parse_args(parser)
     if args.amp:
+        if get_device() == "cpu":
+            raise SystemExit(
+                "error: --amp needs a GPU, and there is none here: leave it out"
+            )
         if cfg.optim_wrapper.type not in ("OptimWrapper", "AmpOptimWrapper"):
             raise SystemExit(
-                "--amp needs optim_wrapper.type='OptimWrapper', got "
+                "error: --amp needs optim_wrapper.type='OptimWrapper', got "
                 f"{cfg.optim_wrapper.type!r}"
             )
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+    if args.auto_scale_lr:
+        if not (cfg.get("auto_scale_lr") or {}).get("base_batch_size"):
+            raise SystemExit(
+                "error: --auto-scale-lr needs the batch size that the learning rate of "
+                "the config is for: auto_scale_lr=dict(base_batch_size=16)"
+            )
+        cfg.auto_scale_lr.enable = True
+    cfg.custom_hooks = [
+        *(cfg.get("custom_hooks") or []),
+        dict(type="StaleScalarsHook"),
+    ]
     if args.resume == "auto":
         checkpoint = find_latest_checkpoint(cfg.work_dir)
     else:

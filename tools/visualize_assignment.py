@@ -28,6 +28,7 @@ from mmareaaware.analysis import (
     build_training_set,
     open_config,
 )
+from mmareaaware.datasets import ignore_aware_collate
 from mmareaaware.models import AreaAwareYOLOv8Head
 from mmareaaware.visualization import draw_box, show_image
 
@@ -146,10 +147,11 @@ def main() -> None:
     init_default_scope(cfg.get("default_scope", "mmyolo"))
     set_random_seed(args.seed)
     model = MODELS.build(cfg.model)
-    if not isinstance(model.bbox_head, AreaAwareYOLOv8Head):
+    head = getattr(model, "bbox_head", None)  # that of two stages is elsewhere
+    if not isinstance(head, AreaAwareYOLOv8Head):
         raise SystemExit(
             "error: bbox_head must be an AreaAwareYOLOv8Head, got "
-            f"{type(model.bbox_head).__name__}"
+            f"{type(head).__name__ if head else None} of a {type(model).__name__}"
         )
     if args.checkpoint:
         load_checkpoint(model, args.checkpoint, map_location="cpu")
@@ -166,10 +168,8 @@ def main() -> None:
         )
     item = dataset[args.index]
     image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
-    boxes, labels = boxes_and_labels(item)
-    rows = torch.cat([torch.zeros(len(boxes), 1), labels[:, None].float(), boxes], 1)
-    data = dict(inputs=item["inputs"][None], data_samples=dict(bboxes_labels=rows))
-    matched = Matched(model, data)
+    boxes_and_labels(item)  # or an error in words
+    matched = Matched(model, ignore_aware_collate([item]))
     print_table(matched, list(dataset.metainfo.get("classes", [])))
     draw(matched, image, args.out)
     print(f"picture: {args.out}")

@@ -34,7 +34,7 @@ def area_weight(type, **options):
 
 def bg_penalty(mode, lambda_bg, **bbox_head):
     """The penalty, with λ rising over the first epochs."""
-    loss_bg = dict(_delete_=True, type="BgPenaltyLoss", mode=mode)
+    loss_bg = dict(type="BgPenaltyLoss", mode=mode, normalizer="background")
     return dict(
         model=dict(bbox_head=dict(loss_bg=loss_bg, **bbox_head)),
         extra_hooks=[

@@ -18,7 +18,7 @@ metrics = [
 ]
 
 power = dict(loss_cls=dict(area_weight=dict(_delete_=True, type="PowerAreaWeight")))
-bg_max = dict(loss_bg=dict(_delete_=True, type="BgPenaltyLoss", mode="max"))
+bg_max = dict(loss_bg=dict(type="BgPenaltyLoss", mode="max", normalizer="background"))
 rising_lambda = dict(
     type="LossParamSchedulerHook", max_value=1000.0, burn_in=2, warmup=5
 )

@@ -1,6 +1,3 @@
-_base_ = [
-    "../yolov8/yolov8_m_area-aware_bg-max_8xb16-500e_coco.py",
-    "../_base_/yolo11.py",
-]
+_base_ = "./yolo11_m_bg-max_8xb16-500e_coco.py"
 
-model = _base_.yolo11_m
+model = _base_.area_weighted

@@ -1,7 +1,3 @@
-# A fourth level of stride 4, for objects of a few pixels.
-_base_ = [
-    "../yolov8/yolov8_n_area-aware_bg-max_8xb16-500e_coco.py",
-    "../_base_/yolo11.py",
-]
+_base_ = "./yolo11_n-p2_bg-max_8xb16-500e_coco.py"
 
-model = _base_.yolo11_n_p2
+model = _base_.area_weighted

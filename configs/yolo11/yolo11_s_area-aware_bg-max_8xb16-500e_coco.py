@@ -1,6 +1,3 @@
-_base_ = [
-    "../yolov8/yolov8_s_area-aware_bg-max_8xb16-500e_coco.py",
-    "../_base_/yolo11.py",
-]
+_base_ = "./yolo11_s_bg-max_8xb16-500e_coco.py"
 
-model = _base_.yolo11_s
+model = _base_.area_weighted

@@ -1,6 +1,5 @@
 """Comparing settings over seeds: what ``tools/ablation.py`` is made of."""
 
-from .environment import environment, num_cores
 from .grid import Grid, Metric
 from .paired import Cell, Sample, compare
 from .report import write_report
@@ -13,7 +12,5 @@ __all__ = [
     "Run",
     "Sample",
     "compare",
-    "environment",
-    "num_cores",
     "write_report",
 ]

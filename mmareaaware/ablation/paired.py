@@ -1,5 +1,6 @@
 """Settings against a baseline, seed by seed."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,21 +33,22 @@ class Sample:
         return float(np.std(self._array, ddof=1))
 
     @property
-    def half_width(self) -> float:
-        """Half the 95 % confidence interval of the mean by Student's t, or nan."""
-        n = len(self.values)
-        if n < 2:
-            return float("nan")
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * self.sd / n**0.5)
-
-    @property
     def interval(self) -> tuple[float, float]:
-        return self.mean - self.half_width, self.mean + self.half_width
+        """The 95 % confidence interval of the mean by Student's t, nan below two."""
+        if len(self.values) < 2:
+            return float("nan"), float("nan")
+        with warnings.catch_warnings():
+            # Of equal values the interval is a point, rightly.
+            warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+            result = stats.ttest_1samp(self._array, 0.0)
+        low, high = result.confidence_interval(CONFIDENCE)
+        return float(low), float(high)
 
     @property
     def excludes_zero(self) -> bool:
         """Whether 0 is outside the confidence interval."""
-        return abs(self.mean) > self.half_width  # not if that is nan
+        low, high = self.interval
+        return low > 0 or high < 0  # not if they are nan
 
     def __sub__(self, other: "Sample") -> "Sample":
         """Differences at the seeds that both have."""

@@ -13,6 +13,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, DefaultScope
 from mmengine.runner import set_random_seed
 from torch import Tensor
 
+from ..config_file import ConfigFileError, read_config
 from ..models.box_areas import box_areas
 
 
@@ -53,16 +54,13 @@ def open_config(path: str | Path, options: Mapping | None = None) -> Config:
         The config.
 
     Raises:
-        TrainingSetError: The file, or one that it reads, does not exist; or it has no
+        TrainingSetError: See :func:`mmareaaware.config_file.read_config`; or it has no
             model, or no training set.
     """
-    hint = (
-        "If the config reads it, set where from (configs/coco_folder: the environment "
-        "variable DATA_ROOT)"
-    )
-    with _missing_file(hint):
-        cfg = Config.fromfile(path)
-    cfg.merge_from_dict(options or {})
+    try:
+        cfg = read_config(path, options)
+    except ConfigFileError as error:
+        raise TrainingSetError(str(error)) from error
     loader = cfg.get("train_dataloader") or {}
     needed = {
         "model": cfg.get("model"),

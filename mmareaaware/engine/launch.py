@@ -1,12 +1,16 @@
 """What tools/train.py and tools/test.py share: options, config, CPU processes."""
 
 import argparse
+import importlib.util
 import os
+import warnings
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
 from torch import distributed
+
+from ..config_file import ConfigFileError, read_config
 
 
 def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Config]:
@@ -37,15 +41,36 @@ def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Con
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
 
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = read_config(args.config, args.cfg_options)
+    except ConfigFileError as error:
+        raise SystemExit(f"error: {error}") from None
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
     cfg.work_dir = (
         args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
     )
     use_gloo_without_gpu(cfg)
+    leave_out_tensorboard(cfg)
     return args, cfg
+
+
+def leave_out_tensorboard(cfg: Config) -> None:
+    """Where TensorBoard is not installed, run without it, and say so.
+
+    Args:
+        cfg: The config; changed in place.
+    """
+    visualizer = cfg.get("visualizer") or {}
+    backends = visualizer.get("vis_backends") or []
+    kept = [b for b in backends if not str(b["type"]).endswith("TensorboardVisBackend")]
+    if len(kept) == len(backends) or importlib.util.find_spec("tensorboard"):
+        return
+    warnings.warn(
+        "tensorboard is not installed: this run writes no TensorBoard log, the JSON "
+        "log has all numbers. To have it: pip install tensorboard",
+        stacklevel=2,
+    )
+    visualizer.vis_backends = kept or [dict(type="LocalVisBackend")]
 
 
 def use_gloo_without_gpu(cfg: Config) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from terminaltables import AsciiTable
@@ -11,6 +12,10 @@ from terminaltables import AsciiTable
 from .matching import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
 
 NAN = float("nan")
+
+# For save_best without a rule: of which numbers more is better, and of which less.
+CheckpointHook._default_greater_keys.append("best_f1")
+CheckpointHook._default_less_keys.append("fp_per_")
 
 
 @METRICS.register_module()
@@ -47,6 +52,10 @@ class BackgroundFPMetric(BaseMetric):
 
     What does not exist is nan: a recall that is never reached, images without objects.
     The log has every number at every threshold, as a table.
+
+    ``CheckpointHook(save_best=...)`` takes any of the numbers, and ``best_f1`` as
+    ``'auto'`` where this metric is the first: more is better of ``best_f1``, less of
+    false positives.
 
     Args:
         score_thrs: Detections below such a score do not count.
@@ -129,10 +138,10 @@ class BackgroundFPMetric(BaseMetric):
         table = AsciiTable([["", *points], *rows])
         MMLogger.get_current_instance().info(f"false positives\n{table.table}")
         return (
-            _suffixed(at_score | at_recall, *(key for key in best if "fp" in key))
+            dict(best_f1=best["f1"])  # first: the number of save_best='auto'
+            | _suffixed(at_score | at_recall, *(key for key in best if "fp" in key))
             | _suffixed(at_recall, "score_thr")
             | _suffixed(dict(best_f1=best), "score_thr", "precision", "recall")
-            | dict(best_f1=best["f1"])
         )
 
 

@@ -45,8 +45,8 @@ class SizeBinnedCocoMetric(CocoMetric):
 
     and prints them as a table. Values are not rounded. Where the data has no object of
     a size or class, there is no number: nan, which plots leave out (``CocoMetric``
-    says -1). Sides are the root of the ``area`` of the annotations, as COCO has it; an
-    object on an edge counts in both bins.
+    says -1). Sides are the root of the ``area`` of the annotations, as COCO has it,
+    or else of that of the box; an object on an edge counts in both bins.
 
     The numbers are those of pycocotools: its evaluation runs once, with the bins as its
     ``areaRng``. With `faster-coco-eval <https://github.com/MiXaiLL76/faster_coco_eval>`_
@@ -109,6 +109,25 @@ class SizeBinnedCocoMetric(CocoMetric):
         self.evaluator = evaluator
         super().__init__(ann_file=ann_file, **kwargs)
 
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Keep the predictions of a batch, and its ground truth without ``ann_file``.
+
+        Args:
+            data_batch: Not used.
+            data_samples: Predictions and ground truth of the images, as dicts.
+
+        Raises:
+            ValueError: There is neither ``ann_file`` nor ground truth in the samples.
+        """
+        if self._coco_api is None and not all("instances" in s for s in data_samples):
+            raise ValueError(
+                "SizeBinnedCocoMetric has no ann_file, and there is no ground truth in "
+                "the data samples: give ann_file='annotations/val.json', or end the "
+                "test pipeline with PackDetInputs(meta_keys=(..., 'instances')), with "
+                "the meta_keys that it has in place of the dots"
+            )
+        super().process(data_batch, data_samples)
+
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
         """Evaluate.
 
@@ -128,6 +147,7 @@ class SizeBinnedCocoMetric(CocoMetric):
                 self.cat_ids = self._coco_api.get_cat_ids(self.dataset_meta["classes"])
                 self.img_ids = self._coco_api.get_img_ids()
                 self._check_classes(logger)
+                _complete(self._coco_api)
                 if self.relative:
                     _areas_to_shares(self._coco_api)
             predictions = load(self.results2json(preds, outfile_prefix)["bbox"])
@@ -231,6 +251,14 @@ def _bins_and_edges(
             f"and relative={relative}"
         )
     return [f"{lo:g}-{hi:g}" for lo, hi in pairwise((0, *edges, np.inf))], edges
+
+
+def _complete(coco: COCO) -> None:
+    """Give annotations what COCO's evaluation needs and other tools leave out."""
+    for annotation in coco.anns.values():
+        _, _, width, height = annotation["bbox"]
+        annotation.setdefault("area", width * height)
+        annotation.setdefault("iscrowd", 0)
 
 
 def _areas_to_shares(coco: COCO) -> None:

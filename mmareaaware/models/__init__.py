@@ -1,4 +1,5 @@
 from .backbones import *  # noqa: F403
+from .data_preprocessors import *  # noqa: F403
 from .dense_heads import *  # noqa: F403
 from .losses import *  # noqa: F403
 from .necks import *  # noqa: F403

@@ -19,6 +19,7 @@ COLOURS = dict(
     yellow="#F0E442",
     black="#000000",
 )
+LABEL_SIZE, LABEL_HEIGHT = 7, 13  # points
 
 
 def show_image(axis: Axes, image: np.ndarray, **style) -> None:
@@ -48,7 +49,8 @@ def draw_box(
         axis: Shows the image already.
         box: x1, y1, x2, y2 in px of the image.
         color: Of line and label, as matplotlib takes it.
-        label: Text above the box, or below it at the top of the image.
+        label: Text above the box; at the top of the image below it, or, where there is
+            no room either, inside.
         linestyle: Of matplotlib.
         linewidth: In points.
     """
@@ -67,16 +69,19 @@ def draw_box(
     )
     if label:
         (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()  # y points down
-        below = y1 < top + 0.03 * (bottom - top)
+        height = axis.bbox.height * 72 / axis.figure.dpi  # points
+        room = LABEL_HEIGHT / height * (bottom - top)
+        below = y1 < top + room
+        inside = below and y2 > bottom - room
         to_left = x1 > left + 0.8 * (right - left)
         axis.annotate(
             label,
-            (x2 if to_left else x1, y2 if below else y1),
+            (x2 if to_left else x1, y2 if below and not inside else y1),
             xytext=(0, -2.5 if below else 2.5),
             textcoords="offset points",
             horizontalalignment="right" if to_left else "left",
             verticalalignment="top" if below else "bottom",
             color=color,
-            fontsize=7,
+            fontsize=LABEL_SIZE,
             bbox=dict(facecolor="black", alpha=0.7, edgecolor="none", pad=0.6),
         )

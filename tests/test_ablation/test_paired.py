@@ -28,6 +28,11 @@ def test_mean_sd_and_interval():
     assert Sample({0: -2.4, 1: -2.5, 2: -2.6}).excludes_zero
 
 
+def test_the_interval_of_equal_values_is_a_point(recwarn):
+    assert Sample({0: 0.1, 1: 0.1, 2: 0.1}).interval == pytest.approx((0.1, 0.1))
+    assert not recwarn.list
+
+
 def test_one_seed_has_no_interval():
     sample = Sample({3: 7.0})
     assert sample.mean == 7

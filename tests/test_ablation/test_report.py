@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mmareaaware.ablation import Grid, environment, write_report
+from mmareaaware.ablation import Grid, write_report
 
 AP = dict(baseline=(0.25, 0.5), power=(0.26, 0.51), other=(0.2, 0.5))
 FP = dict(baseline=(4.0, 2.0), power=(3.0, 1.0), other=(3.0, None))
@@ -130,15 +130,3 @@ def test_a_metric_that_no_run_has(grid_file, out):
     text = (out / "table.md").read_text()
     assert "No run has: FP." in text
     assert "FP ↓" not in text
-
-
-def test_environment(monkeypatch, tmp_path, root):
-    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "hit_uav"))
-    noted = environment()
-    assert noted["data_root"] == "hit_uav"
-    assert {"python", "torch", "mmengine", "mmcv", "mmdet", "mmyolo", "cpu"} <= set(
-        noted
-    )
-    assert not [v for v in noted.values() if str(v).startswith("/")]
-    monkeypatch.setenv("PATH", str(tmp_path))  # no git
-    assert "commit" not in environment()

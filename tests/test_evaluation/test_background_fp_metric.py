@@ -1,12 +1,14 @@
 import math
 from collections import Counter
+from unittest.mock import Mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
-from mmengine.logging import MMLogger
+from mmengine.hooks import CheckpointHook
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.structures import InstanceData
 
 from mmareaaware.evaluation import BackgroundFPMetric
@@ -326,3 +328,36 @@ def test_missing_ground_truth_is_named():
 def test_wrong_values_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         BackgroundFPMetric(**settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [
+        ("auto", "greater"),
+        ("background/best_f1", "greater"),
+        ("background/bg_fp_per_image_recall0.5", "less"),
+        ("background/fp_per_empty_image_score0.25", "less"),
+    ],
+)
+def test_save_best_knows_which_way_is_better(key, rule):
+    """As after the first validation, of a config where this metric is the first."""
+    values = BackgroundFPMetric()
+    images = [image([(CAT, 0, 0.9), (NOWHERE, 0, 0.5)]), image([], boxes=())]
+    values.process({}, images)
+    metrics = values.evaluate(2)
+    hook = CheckpointHook(interval=-1, save_best=key)
+    runner = Mock()
+    runner.message_hub = MessageHub.get_instance("save_best")
+    hook.out_dir, hook.file_backend = "work_dirs", Mock()
+    hook._save_best_checkpoint(runner, metrics)
+    indicator = "background/best_f1" if key == "auto" else key
+    assert hook.key_indicators == [indicator]
+    assert hook.rules == [rule]
+    assert runner.message_hub.get_info("best_score") == metrics[indicator]
+
+
+def test_stock_rules_of_save_best_stay():
+    for key in ("coco/bbox_mAP", "coco/bbox_mAP_s", "loss"):
+        CheckpointHook(interval=1, save_best=key)
+    with pytest.raises(ValueError, match="Cannot infer the rule"):
+        CheckpointHook(interval=1, save_best="something")

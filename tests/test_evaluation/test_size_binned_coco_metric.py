@@ -470,3 +470,32 @@ def test_format_only_writes_the_predictions(evaluate, tmp_path):
 def test_wrong_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         METRICS.build(dict(type="SizeBinnedCocoMetric", **settings))
+
+
+def test_no_annotations_at_all_says_where_they_come_from():
+    sample = samples([annotation(0, (10, 10, 20, 20))], [], 1)[0]
+    del sample["instances"]
+    metric = SizeBinnedCocoMetric()
+    with pytest.raises(ValueError, match=r"PackDetInputs\(meta_keys=\(.*'instances'"):
+        metric.process({}, [sample])
+
+
+@each_evaluator
+def test_annotations_without_area_and_iscrowd(tmp_path, evaluator):
+    boxes = [annotation(0, (10, 10, 20, 20)), annotation(0, (60, 10, 100, 80))]
+    found = [detection(0, (10, 10, 20, 20)), detection(0, (200, 10, 20, 20))]
+    whole, bare = tmp_path / "whole.json", tmp_path / "bare.json"
+    content = to_coco(boxes, 1)
+    whole.write_text(json.dumps(content))
+    for item in content["annotations"]:
+        del item["area"], item["iscrowd"]
+    bare.write_text(json.dumps(content))
+    results = []
+    for path in (whole, bare):
+        metric = SizeBinnedCocoMetric(ann_file=str(path), evaluator=evaluator)
+        metric.dataset_meta = dict(classes=CLASSES)
+        metric.process({}, samples(boxes, found, 1))
+        results.append(metric.evaluate(1))
+    assert results[0]["coco/bbox_recall_50_s"] == 1
+    assert results[0]["coco/bbox_recall_50_m"] == 0
+    np.testing.assert_equal(results[1], results[0])

@@ -4,8 +4,6 @@ Weights and images come from ``tests/data/recipe.py``, a function of Ultralytics
 ``tests/data/ultralytics_yolo11_forward.npz`` holds what Ultralytics 8.3.253 gave.
 """
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -13,12 +11,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
+from mmareaaware.conversion import ultralytics_weights as converter
 from mmareaaware.models.layers import yolo11_blocks
 from tests.conftest import ROOT
 from tests.data import recipe
-
-sys.path.insert(0, str(ROOT / "tools/model_converters"))
-import ultralytics_to_mmyolo as converter
 
 REFERENCE = np.load(ROOT / "tests/data/ultralytics_yolo11_forward.npz")
 PARAMETERS = dict(n=2624080, s=9458752, m=20114688, l=25372160, x=56966176)
@@ -45,15 +41,13 @@ def recipe_weights(model):
             names.values(), model.state_dict().values(), strict=True
         )
     }
-    dfl = converter.dfl_name(names)
+    (dfl,) = converter.constants(model)
     weights[dfl] = torch.from_numpy(recipe.fill_parameter(dfl, (1, 16, 1, 1)))
     return weights
 
 
 def load_recipe_weights(model):
-    state, _ = converter.from_ultralytics(
-        recipe_weights(model), model.state_dict(), drop_class_branch=False
-    )
+    state, _ = converter.from_ultralytics(recipe_weights(model), model)
     model.load_state_dict(state)
     return model.eval()
 
@@ -145,8 +139,8 @@ def test_converting_there_and_back_is_exact(scale):
     cfg = Config.fromfile(ROOT / f"configs/yolo11/{name}_8xb16-500e_coco.py")
     model = MODELS.build(cfg.model)
     weights = recipe_weights(model)
-    ours, dropped = converter.from_ultralytics(weights, model.state_dict(), False)
-    back = converter.to_ultralytics(ours, model.state_dict())
+    ours, dropped = converter.from_ultralytics(weights, model)
+    back = converter.to_ultralytics(ours, model)
     assert dropped == []
     assert back.keys() == weights.keys()
     assert all(torch.equal(back[k], v) for k, v in weights.items())
@@ -158,7 +152,8 @@ def test_names_and_shapes_are_those_of_ultralytics(scale):
     state = model.state_dict()
     names = converter.ultralytics_names(list(state))
     shapes = {names[k]: str(tuple(v.shape)) for k, v in state.items()}
-    shapes[converter.dfl_name(names)] = "(1, 16, 1, 1)"
+    (dfl,) = converter.constants(model)
+    shapes[dfl] = "(1, 16, 1, 1)"
     keys = REFERENCE[f"{scale}/keys"].tolist()
     assert shapes == dict(zip(keys, REFERENCE[f"{scale}/shapes"].tolist(), strict=True))
 

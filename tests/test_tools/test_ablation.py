@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from mmengine.config import Config
 
-from mmareaaware.ablation import Grid, Run, num_cores
+from mmareaaware.ablation import Grid, Run
+from mmareaaware.environment import num_cores
 from tests.conftest import ROOT
 
 TOOL = ROOT / "tools/ablation.py"

@@ -266,3 +266,13 @@ def test_wrong_arguments_are_named(
     with pytest.raises(SystemExit):
         call(CONFIG, tmp_path / checkpoint, *options)
     assert message in capsys.readouterr().err
+
+
+def test_names_without_a_font_become_numbers(monkeypatch):
+    monkeypatch.setitem(plt.rcParams, "font.family", ["DejaVu Sans"])
+    monkeypatch.setattr(
+        browse_predictions, "fonts_for", lambda text: (["DejaVu Sans"], {"猫"})
+    )
+    with pytest.warns(UserWarning, match="letters of 猫: .*Noto Sans"):
+        names = browse_predictions.drawable(["cat", "猫", "Цапля"])
+    assert names == ["cat", "class 1", "Цапля"]

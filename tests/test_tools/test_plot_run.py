@@ -1,7 +1,10 @@
+import io
 import json
 import re
 import sys
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric, Evaluator
@@ -252,9 +255,17 @@ def call(monkeypatch):
 
 
 def test_picture(call, work_dirs, tmp_path, capsys):
-    call(*work_dirs, "--out", tmp_path / "new/curves.png")
-    assert (tmp_path / "new/curves.png").stat().st_size > 20_000
-    assert f"picture: {tmp_path}/new/curves.png" in capsys.readouterr().out
+    """The file is what draw() draws of these runs, labels and smoothing."""
+    out = tmp_path / "new/curves.png"
+    call(*work_dirs, "--out", out, "--labels", "a", "b", "--smooth", "2")
+    runs = map(plot_run.read_run, work_dirs)
+    expected = io.BytesIO()
+    plot_run.draw(dict(zip("ab", runs, strict=True)), smooth=2).savefig(
+        expected, dpi=110
+    )
+    expected.seek(0)
+    assert np.array_equal(plt.imread(out), plt.imread(expected))
+    assert f"picture: {out}" in capsys.readouterr().out
 
 
 def test_a_folder_without_logs_is_named(call, work_dirs, tmp_path):

@@ -1,5 +1,6 @@
 """The tools, as a user runs them: in processes of their own."""
 
+import importlib.util
 import json
 import os
 import runpy
@@ -32,7 +33,7 @@ EVALUATED = {
     "background/bg_fp_per_image_recall0.5",
 }
 # The penalty from the first epoch on, so that everything is in the logs.
-PENALTY_AT_ONCE = {"custom_hooks.2.burn_in": 0, "custom_hooks.2.schedule": "constant"}
+PENALTY_AT_ONCE = {"custom_hooks.3.burn_in": 0, "custom_hooks.3.schedule": "constant"}
 
 
 def command(root, tool, *arguments, **options) -> list[str]:
@@ -162,21 +163,105 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     assert lines[-1]["lambda_bg"] > 0
 
 
+@pytest.fixture
+def start(root, tmp_path, monkeypatch):
+    """Calls a tool in this process with a config; the config that the Runner gets."""
+
+    def start(tool, text, *arguments):
+        config = tmp_path / "config.py"
+        config.write_text(text)
+        started = []
+        monkeypatch.setattr(
+            Runner, "from_cfg", lambda cfg: started.append(cfg) or Mock()
+        )
+        arguments = [str(config), *arguments, "--work-dir", str(tmp_path)]
+        monkeypatch.setattr(sys, "argv", [tool, *arguments])
+        runpy.run_path(str(root / "tools" / tool), run_name="__main__")
+        (cfg,) = started
+        return cfg
+
+    return start
+
+
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_resume_falls_back_on_load_from(root, tmp_path, monkeypatch, interrupted):
-    (tmp_path / "config.py").write_text('load_from = "pretrained.pth"')
+def test_resume_falls_back_on_load_from(start, tmp_path, interrupted):
     if interrupted:
         (tmp_path / "last_checkpoint").write_text("epoch_3.pth")
-    started = []
-    monkeypatch.setattr(Runner, "from_cfg", lambda cfg: started.append(cfg) or Mock())
-    arguments = [str(tmp_path / "config.py"), "--work-dir", str(tmp_path), "--resume"]
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-    runpy.run_path(str(root / "tools/train.py"), run_name="__main__")
-    (cfg,) = started
+    cfg = start("train.py", 'load_from = "pretrained.pth"', "--resume")
     begins = cfg.load_from, cfg.get("resume", False)
     assert begins == (
         ("epoch_3.pth", True) if interrupted else ("pretrained.pth", False)
     )
+
+
+def test_every_run_logs_its_own_numbers_only(start):
+    cfg = start("train.py", 'custom_hooks = [dict(type="EMAHook")]')
+    assert [hook.type for hook in cfg.custom_hooks] == ["EMAHook", "StaleScalarsHook"]
+
+
+def test_auto_scale_lr(start):
+    text = "auto_scale_lr = dict(enable=False, base_batch_size=16)"
+    assert start("train.py", text).auto_scale_lr.enable is False
+    cfg = start("train.py", text, "--auto-scale-lr")
+    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=16)
+    with pytest.raises(SystemExit, match=r"auto_scale_lr=dict\(base_batch_size=16\)"):
+        start("train.py", "x = 1", "--auto-scale-lr")
+
+
+def test_amp_without_a_gpu(start, monkeypatch):
+    text = 'optim_wrapper = dict(type="OptimWrapper")'
+    monkeypatch.setattr("mmengine.device.get_device", lambda: "cuda")
+    assert start("train.py", text, "--amp").optim_wrapper.type == "AmpOptimWrapper"
+    monkeypatch.setattr("mmengine.device.get_device", lambda: "cpu")
+    with pytest.raises(SystemExit, match="error: --amp needs a GPU"):
+        start("train.py", text, "--amp")
+
+
+def test_without_tensorboard(start, monkeypatch):
+    text = (
+        'visualizer = dict(vis_backends=[dict(type="LocalVisBackend"), '
+        'dict(type="TensorboardVisBackend")])'
+    )
+
+    def backends():
+        return [b.type for b in start("train.py", text).visualizer.vis_backends]
+
+    assert backends() == ["LocalVisBackend", "TensorboardVisBackend"]
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, *a: None if name == "tensorboard" else find_spec(name, *a),
+    )
+    with pytest.warns(UserWarning, match="pip install tensorboard"):
+        assert backends() == ["LocalVisBackend"]
+
+
+@pytest.mark.parametrize("tool", ["train.py", "test.py"])
+def test_a_missing_data_root_is_a_line(root, tmp_path, monkeypatch, tool):
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "none"))
+    recipe = "yolov8_n_baseline_1xb8-crop256-40e_coco-folder.py"
+    arguments = [root / "configs/coco_folder" / recipe]
+    arguments += ["x.pth"] if tool == "test.py" else []
+    result = subprocess.run(
+        command(root, tool, *arguments), capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = (x for x in result.stderr.splitlines() if x.startswith("error: "))
+    assert str(tmp_path / "none/annotations/train.json") in line
+    assert "DATA_ROOT" in line
+
+
+def test_tta(root, tmp_path, start, demo_options):
+    with pytest.raises(SystemExit, match="--tta needs tta_model"):
+        start("test.py", "x = 1", "x.pth", "--tta")
+    demo_options["train_cfg.max_epochs"] = 1
+    config = root / CONFIG
+    run(command(root, "train.py", config, "--work-dir", tmp_path, **demo_options))
+    arguments = [config, tmp_path / "epoch_1.pth", "--work-dir", tmp_path / "test"]
+    text = run(command(root, "test.py", *arguments, "--tta", **demo_options))
+    assert "coco/bbox_mAP: " in text
+    assert "DetTTAModel" in text
 
 
 def test_command_line_swaps_and_removes_the_area_weight(root, tmp_path, demo_options):
@@ -234,8 +319,8 @@ def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
     ("option", "message"),
     [
         ("model.bbox_head.loss_bg.lambda_bg=-1", "must not be negative, got -1"),
-        ("custom_hooks.2.schedule=exp", "got 'exp'"),
-        ("custom_hooks.2.param=bbox_head.loss_bgg.lambda_bg", "no module 'loss_bgg'"),
+        ("custom_hooks.3.schedule=exp", "got 'exp'"),
+        ("custom_hooks.3.param=bbox_head.loss_bgg.lambda_bg", "no module 'loss_bgg'"),
         ("model.bbox_head.loss_cls.area_weight=Step", "got 'Step'"),
     ],
 )

@@ -1,30 +1,32 @@
-"""The converter's errors and files; `test_models/test_yolo11.py` says it is right."""
+"""The converter as a command; ``test_conversion`` says that it is right."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 
+from mmareaaware.conversion.ultralytics_weights import to_ultralytics
 from tests.conftest import ROOT
 
 TOOL = ROOT / "tools/model_converters/ultralytics_to_mmyolo.py"
-sys.path.insert(0, str(TOOL.parent))
-import ultralytics_to_mmyolo as converter  # noqa: E402
-
 YOLO11 = ROOT / "configs/yolo11/yolo11_n_8xb16-500e_coco.py"
-YOLOV8 = ROOT / "configs/yolov8/yolov8_n_area-aware_8xb16-500e_coco.py"
-DIGITS = ROOT / "configs/demo/yolo11_n_area-aware_bg-max_1xb8-14e_digits.py"
+YOLO11_S = ROOT / "configs/yolo11/yolo11_s_8xb16-500e_coco.py"
 
 
 @pytest.fixture(scope="module")
 def model():
-    return converter.build(YOLO11)
+    return MODELS.build(Config.fromfile(YOLO11).model)
 
 
 @pytest.fixture
-def source(model):
-    return converter.to_ultralytics(model, model)
+def theirs(model, tmp_path):
+    path = tmp_path / "theirs.pt"
+    torch.save(to_ultralytics(model.state_dict(), model), path)
+    return path
 
 
 def run(*arguments):
@@ -32,86 +34,70 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_names_of_yolov8():
-    """Some of Ultralytics' names of YOLOv8, read off its published graph."""
-    names = converter.ultralytics_names(list(converter.build(YOLOV8)))
-    assert len(set(names.values())) == len(names) == 354
-    for ours, theirs in {
-        "backbone.stage4.2.conv2.conv.weight": "model.9.cv2.conv.weight",
-        "backbone.stage2.1.blocks.1.conv2.bn.bias": "model.4.m.1.cv2.bn.bias",
-        "neck.top_down_layers.0.main_conv.conv.weight": "model.12.cv1.conv.weight",
-        "neck.top_down_layers.1.final_conv.conv.weight": "model.15.cv2.conv.weight",
-        "neck.downsample_layers.0.conv.weight": "model.16.conv.weight",
-        "neck.bottom_up_layers.0.main_conv.bn.weight": "model.18.cv1.bn.weight",
-        "neck.downsample_layers.1.conv.weight": "model.19.conv.weight",
-        "neck.bottom_up_layers.1.main_conv.bn.weight": "model.21.cv1.bn.weight",
-        "bbox_head.head_module.reg_preds.2.2.bias": "model.22.cv2.2.2.bias",
-    }.items():
-        assert names[ours] == theirs
+def refused(*arguments) -> str:
+    """The one line that it says."""
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert not arguments[2].exists()
+    return result.stderr[result.stderr.index("error: ") :].rstrip()
 
 
-def test_everything_that_does_not_fit_is_listed(model, source):
-    del source["model.0.conv.weight"]
-    source["model.99.conv.weight"] = torch.zeros(1)
-    source["model.1.bn.bias"] = torch.zeros(3)
-    with pytest.raises(ValueError, match="3 entries do not fit") as error:
-        converter.from_ultralytics(source, model, drop_class_branch=True)
-    text = str(error.value)
-    assert "missing: model.0.conv.weight (backbone.stem.conv.weight)" in text
-    assert "unknown: model.99.conv.weight" in text
-    assert "misshapen: model.1.bn.bias is (3,)" in text
-
-
-def test_other_classes_only_on_request(source):
-    digits = converter.build(DIGITS)
-    with pytest.raises(ValueError, match="--drop-class-branch leaves it out"):
-        converter.from_ultralytics(source, digits, drop_class_branch=False)
-    result, dropped = converter.from_ultralytics(source, digits, drop_class_branch=True)
-    assert {k.split(".")[2] for k in dropped} == {"cls_preds"}
-    assert len(result) + len(dropped) == len(digits)
-    assert "bbox_head.head_module.cls_preds.0.2.weight" in dropped
-
-
-def test_reverse_refuses_what_is_not_of_the_model(model):
-    with pytest.raises(ValueError, match=r"missing: backbone\.stem\.conv\.weight"):
-        converter.to_ultralytics(
-            {k: v for k, v in model.items() if k != "backbone.stem.conv.weight"}, model
-        )
-
-
-class Trainer:
-    """Something pickled that no tensor is."""
-
-
-def test_loading(source, tmp_path):
-    plain, ema, pickled, empty = (tmp_path / f"{n}.pt" for n in "pexy")
-    torch.save(source, plain)
-    torch.save(dict(model=None, ema=source, epoch=3), ema)
-    torch.save(dict(model=source, trainer=Trainer()), pickled)
-    torch.save(dict(epoch=3), empty)
-    for path in (plain, ema):
-        assert converter.load(path).keys() == source.keys()
-    with pytest.warns(UserWarning, match="loading it runs code from the file"):
-        assert converter.load(pickled).keys() == source.keys()
-    with pytest.raises(ValueError, match="no model in"):
-        converter.load(empty)
-
-
-def test_command_line(model, source, tmp_path):
-    theirs, ours, back = (tmp_path / n for n in ("theirs.pt", "ours.pth", "back.pt"))
-    torch.save(source, theirs)
+def test_there_and_back(model, theirs, tmp_path):
+    ours, back = tmp_path / "ours.pth", tmp_path / "back.pt"
     result = run(YOLO11, theirs, ours)
     assert result.returncode == 0, result.stderr
     assert "498 entries written" in result.stdout
     state = torch.load(ours, weights_only=True)["state_dict"]
-    assert all(torch.equal(state[k], v) for k, v in model.items())
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
     assert run(YOLO11, ours, back, "--reverse").returncode == 0
-    again = torch.load(back, weights_only=True)
+    source, again = (torch.load(p, weights_only=True) for p in (theirs, back))
     assert again.keys() == source.keys()
     assert all(torch.equal(again[k], v) for k, v in source.items())
 
-    result = run(YOLOV8, theirs, tmp_path / "wrong.pth")
-    assert result.returncode != 0
-    assert "error: " in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "wrong.pth").exists()
+
+def test_the_wrong_scale(theirs, tmp_path):
+    text = refused(YOLO11_S, theirs, tmp_path / "x.pth")
+    assert "Is CONFIG of another model or scale?" in text
+    assert "--drop-class-branch" not in text
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.system, ("echo ran > ran",)
+
+
+def test_code_in_a_file_runs_on_trust_only(model, theirs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(model=torch.load(theirs), trainer=RunsCode()), "evil.pt")
+    assert run(YOLO11, "evil.pt", "ours.pth").returncode == 0
+    assert (tmp_path / "ours.pth").exists()
+    assert not (tmp_path / "ran").exists()
+    assert run(YOLO11, "evil.pt", "ours.pth", "--trust").returncode == 0
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"some text", "is no file of torch.save"),
+        (b"PK\x03\x04 and no more", "is cut off or damaged"),
+        (None, "No such file or directory"),
+    ],
+    ids=["empty", "text", "truncated", "missing"],
+)
+@pytest.mark.parametrize("option", [[], ["--trust"]], ids=["", "trust"])
+def test_files_that_are_none(tmp_path, content, message, option):
+    path = tmp_path / "x.pt"
+    if content is not None:
+        path.write_bytes(content)
+    text = refused(YOLO11, path, tmp_path / "x.pth", *option)
+    assert len(text.splitlines()) == 1
+    assert str(path) in text
+    assert option or message in text
+
+
+def test_a_config_that_is_none(theirs, tmp_path):
+    text = refused(tmp_path / "none.py", theirs, tmp_path / "x.pth")
+    assert "none.py" in text

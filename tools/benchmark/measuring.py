@@ -7,7 +7,6 @@ same round. Peak memory is what a step needs beyond what was there before it.
 
 import contextlib
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+import mmareaaware.environment
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -112,15 +113,9 @@ def write_record(path: Path, results: list[dict]) -> None:
 
 def environment() -> str:
     """What the numbers depend on, in a line."""
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    else:
-        device = f"CPU, {torch.get_num_threads()} threads"
-    versions = []
-    for package in ("torch", "mmyolo", "mmareaaware", "ultralytics"):
-        with contextlib.suppress(PackageNotFoundError):
-            versions.append(f"{package} {version(package)}")
-    return (
-        f"{device}, {', '.join(versions)}, Python {platform.python_version()}, "
-        f"command: {' '.join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])}"
-    )
+    found = mmareaaware.environment.environment()
+    with contextlib.suppress(PackageNotFoundError):
+        found["ultralytics"] = version("ultralytics")
+    found["threads"] = torch.get_num_threads()
+    found["command"] = " ".join([Path(sys.argv[0]).as_posix(), *sys.argv[1:]])
+    return ", ".join(f"{name} {value}" for name, value in found.items())

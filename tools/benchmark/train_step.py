@@ -96,7 +96,9 @@ class Trainer:
         )
 
     def step(self) -> None:
-        samples = dict(bboxes_labels=self.boxes.clone())
+        samples = dict(
+            bboxes_labels=self.boxes.clone(), bboxes_ignored=torch.zeros(0, 5)
+        )
         data = dict(inputs=self.images.clone(), data_samples=samples)
         self.model.train_step(data, self.optim_wrapper)
 

@@ -5,6 +5,10 @@
 expects ``VisDrone2019-DET-{train,val}/{images,annotations}`` in that folder, as the
 archives unpack, and writes ``annotations/{train,val}.json``. Splits that are not there
 are left out. What is skipped, and why, is reported.
+
+What VisDrone does not evaluate, its ignored regions, the category "others" and boxes
+marked so, is kept as ``iscrowd``, once for each class: COCO's evaluation looks at one
+class at a time, and a detection there is no false alarm of any class.
 """
 
 import argparse
@@ -35,7 +39,7 @@ SPLITS = {
 }
 
 
-def parse_line(line: str, width: int, height: int) -> tuple[dict | None, str]:
+def parse_line(line: str, width: int, height: int) -> tuple[list[dict], str]:
     """Read one line ``x,y,w,h,score,category,truncation,occlusion``.
 
     Args:
@@ -44,25 +48,23 @@ def parse_line(line: str, width: int, height: int) -> tuple[dict | None, str]:
         height: Height of the image in px.
 
     Returns:
-        The COCO annotation without ids, and '' — or None and why it is skipped.
+        The COCO annotations without ids, one, or one for each class where detections
+        are to be ignored, and ''. Or none, and why the line is skipped.
     """
     try:
         x, y, w, h, score, category = (int(v) for v in line.split(",")[:6])
     except ValueError:
-        return None, "malformed line"
-    if category == IGNORED_REGION:
-        return None, "ignored region"
-    if category == OTHERS:
-        return None, "category 'others'"
-    if not 1 <= category <= len(CLASSES):
-        return None, "unknown category"
-    if score == 0:
-        return None, "marked as not to be evaluated"
+        return [], "malformed line"
+    if not IGNORED_REGION <= category <= OTHERS:
+        return [], "unknown category"
     left, top = max(x, 0), max(y, 0)
     w, h = min(x + w, width) - left, min(y + h, height) - top
     if w <= 0 or h <= 0:
-        return None, "box without area in the image"
-    return dict(category_id=category, bbox=[left, top, w, h], area=w * h, iscrowd=0), ""
+        return [], "box without area in the image"
+    is_ignored = score == 0 or category in (IGNORED_REGION, OTHERS)
+    categories = range(1, len(CLASSES) + 1) if is_ignored else [category]
+    box = dict(bbox=[left, top, w, h], area=w * h, iscrowd=int(is_ignored))
+    return [dict(category_id=i, **box) for i in categories], ""
 
 
 def convert(root: Path, split: str) -> tuple[dict, Counter]:
@@ -88,13 +90,11 @@ def convert(root: Path, split: str) -> tuple[dict, Counter]:
             skipped["image without annotation file, kept as empty"] += 1
             continue
         for line in labels.read_text().splitlines():
-            annotation, reason = parse_line(line, width, height)
-            if annotation is None:
+            parsed, reason = parse_line(line, width, height)
+            if reason:
                 skipped[reason] += 1
-                continue
-            annotations.append(
-                dict(id=len(annotations) + 1, image_id=image_id, **annotation)
-            )
+            for i, annotation in enumerate(parsed, len(annotations) + 1):
+                annotations.append(dict(id=i, image_id=image_id, **annotation))
     categories = [dict(id=i, name=name) for i, name in enumerate(CLASSES, 1)]
     content = dict(images=images, annotations=annotations, categories=categories)
     return content, skipped
@@ -116,9 +116,11 @@ def main() -> None:
         content, skipped = convert(root, split)
         out = root / "annotations" / f"{split}.json"
         out.write_text(json.dumps(content))
+        crowds = sum(a["iscrowd"] for a in content["annotations"])
         print(
             f"{out}: {len(content['images'])} images, "
-            f"{len(content['annotations'])} boxes"
+            f"{len(content['annotations']) - crowds} boxes, "
+            f"{crowds // len(CLASSES)} regions in which detections do not count"
         )
         for reason, number in skipped.most_common():
             print(f"  skipped {number}: {reason}")

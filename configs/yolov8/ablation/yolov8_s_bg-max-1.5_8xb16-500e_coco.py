@@ -1,7 +1,7 @@
 _base_ = "./yolov8_s_baseline_8xb16-500e_coco.py"
 
-model = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
+model = _base_.published_max
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type="LossParamSchedulerHook", max_value=1.5, burn_in=3, warmup=10),
+    dict(_base_.rising_lambda_bg, max_value=1.5),
 ]

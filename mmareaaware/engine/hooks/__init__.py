@@ -2,11 +2,13 @@ from .class_counts_hook import ClassCountsHook, count_classes
 from .detection_monitor_hook import DetectionMonitorHook
 from .epoch_seed_hook import EpochSeedHook
 from .loss_param_scheduler_hook import LossParamSchedulerHook
+from .stale_scalars_hook import StaleScalarsHook
 
 __all__ = [
     "ClassCountsHook",
     "DetectionMonitorHook",
     "EpochSeedHook",
     "LossParamSchedulerHook",
+    "StaleScalarsHook",
     "count_classes",
 ]

@@ -4,7 +4,12 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors import (
+    BaseDetector,
+    SingleStageDetector,
+    TwoStageDetector,
+)
+from mmdet.models.roi_heads import CascadeRoIHead
 from mmdet.structures import DetDataSample
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
@@ -54,7 +59,8 @@ class DetectionMonitorHook(Hook):
 
     Raises:
         ValueError: A value is out of range. Before training, when the model is neither
-            a one-stage nor a two-stage detector.
+            a one-stage nor a two-stage detector, or its head has no ``loss_cls``, as
+            that of SSD.
         RuntimeError: In training, on a collapse, with ``stop_on_collapse``.
     """
 
@@ -67,9 +73,9 @@ class DetectionMonitorHook(Hook):
         burn_in: int = 1000,
         stop_on_collapse: bool = False,
     ) -> None:
-        for name, value in dict(interval=interval, patience=patience).items():
-            if not value >= 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, number in dict(interval=interval, patience=patience).items():
+            if not number >= 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
         for name, value in dict(min_detections=min_detections, burn_in=burn_in).items():
             if not value >= 0:
                 raise ValueError(f"{name} must not be negative, got {value}")
@@ -81,7 +87,7 @@ class DetectionMonitorHook(Hook):
         self.patience = patience
         self.burn_in = burn_in
         self.stop_on_collapse = stop_on_collapse
-        self._probe = None
+        self._probe: ClassificationProbe | None = None
         self._low_looks = 0
 
     def before_train(self, runner) -> None:
@@ -93,6 +99,12 @@ class DetectionMonitorHook(Hook):
                 "DetectionMonitorHook watches one-stage detectors, and two-stage ones "
                 f"with their own RPN, and model.type is {type(model).__name__!r}: take "
                 "the hook out of custom_hooks"
+            )
+        head = _classifying_head(model)
+        if not hasattr(head, "loss_cls"):  # mmdet's own inference needs it, too
+            raise ValueError(
+                "DetectionMonitorHook listens to the module loss_cls of the head, and "
+                f"{type(head).__name__} has none: take the hook out of custom_hooks"
             )
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
@@ -189,17 +201,19 @@ def _mean_scores(sums: Tensor, is_two_stage: bool) -> dict[str, float]:
     return values
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def _unwrap(model: nn.Module) -> BaseDetector:
     return model.module if is_model_wrapper(model) else model
 
 
-def _classifying_head(model: nn.Module) -> nn.Module:
+def _classifying_head(model: BaseDetector) -> nn.Module:
     """The head that gives detections their class; of a cascade, the last."""
-    head = model.roi_head.bbox_head if hasattr(model, "roi_head") else model.bbox_head
-    return head[-1] if isinstance(head, nn.ModuleList) else head
+    if not hasattr(model, "roi_head"):
+        return model.bbox_head
+    head = model.roi_head.bbox_head
+    return head[-1] if isinstance(model.roi_head, CascadeRoIHead) else head
 
 
-def _detect(model: nn.Module, inputs: Tensor | Sequence[Tensor]) -> list:
+def _detect(model: BaseDetector, inputs: Tensor | Sequence[Tensor]) -> list:
     """Detections of raw images in the coordinates of the network input, by image."""
     was_training = model.training
     model.eval()

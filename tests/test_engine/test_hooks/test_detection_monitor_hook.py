@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmdet.models.losses import CrossEntropyLoss, FocalLoss, QualityFocalLoss
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 from mmareaaware.engine import DetectionMonitorHook
@@ -13,6 +14,7 @@ from mmareaaware.engine.hooks.detection_monitor_hook import _detect
 from mmareaaware.models import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from mmareaaware.models.losses import SparseLogits, SparseTargets
 from tests.conftest import ROOT
+from tests.detectors import build_detector
 
 YOLO = "yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 TWO_STAGE = "faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e_digits.py"
@@ -217,4 +219,12 @@ def test_wrong_options_fail_when_built(options, message):
 def test_another_kind_of_detector_is_refused():
     runner = SimpleNamespace(model=torch.nn.Linear(1, 1))
     with pytest.raises(ValueError, match=r"model.type is 'Linear'"):
+        DetectionMonitorHook().before_train(runner)
+
+
+def test_a_head_without_a_loss_module_is_refused():
+    cfg = get_config("mmdet::ssd/ssd300_coco.py").model
+    cfg.backbone.init_cfg = None
+    runner = SimpleNamespace(model=build_detector(cfg))
+    with pytest.raises(ValueError, match="SSDHead has none: take the hook out"):
         DetectionMonitorHook().before_train(runner)

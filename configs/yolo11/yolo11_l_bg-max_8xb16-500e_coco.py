@@ -1,0 +1,4 @@
+_base_ = "./yolo11_l_8xb16-500e_coco.py"
+
+model = _base_.bg_max
+custom_hooks = [*_base_.custom_hooks, _base_.rising_lambda_bg]

@@ -1,0 +1,7 @@
+_base_ = "./yolov8_s_baseline_8xb16-500e_coco.py"
+
+model = _base_.published_focal
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(_base_.rising_lambda_bg, max_value=1000.0),
+]

@@ -1,0 +1,4 @@
+_base_ = "./yolov8_x_8xb16-500e_coco.py"
+
+model = _base_.bg_focal
+custom_hooks = [*_base_.custom_hooks, _base_.rising_lambda_bg]

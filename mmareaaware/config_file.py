@@ -1,0 +1,90 @@
+"""Reads the config of a run, with ``--cfg-options``, for the tools."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+# What else MMEngine, MMDetection and their tools take from the top of a config
+READ_ELSEWHERE = {
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "runner_type",
+    "sync_bn",
+    "tta_model",
+    "tta_pipeline",
+}
+
+MAX_PLACES = 4
+
+
+class ConfigFileError(ValueError):
+    """A config cannot be used; the message names the fix."""
+
+
+def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Load a config and put options into it.
+
+    Args:
+        path: The file.
+        options: What ``--cfg-options`` gave.
+
+    Returns:
+        The config.
+
+    Raises:
+        ConfigFileError: The file, or one that it reads, does not exist; or an option
+            sets a variable of the file, which has no effect any more.
+    """
+    try:
+        cfg = Config.fromfile(path)
+    except FileNotFoundError as error:
+        missing = f"{error.filename} does not exist" if error.filename else str(error)
+        raise ConfigFileError(
+            f"{missing}. If the config reads it, set where from (configs/coco_folder: "
+            "the environment variable DATA_ROOT)"
+        ) from error
+    for key in options or {}:
+        _refuse_variable(cfg, key)
+    cfg.merge_from_dict(dict(options or {}))
+    return cfg
+
+
+def _refuse_variable(cfg: Config, key: str) -> None:
+    """A variable of the file was used when the file was read."""
+    name = key.split(".")[0]
+    read = {*inspect.signature(Runner.__init__).parameters, *READ_ELSEWHERE}
+    if name in read or name not in cfg:
+        return
+    value = cfg[name]
+    places = [place for place, found in _leaves(cfg.to_dict(), read) if found == value]
+    # Many places have the same number or truth value: those of the same name are meant.
+    named = [place for place in places if place.rpartition(".")[2] == name]
+    places = named or (places if len(places) <= MAX_PLACES else [])
+    where = (
+        f"Set {', '.join(places[:MAX_PLACES])}" if places else "Set what it went into"
+    )
+    raise ConfigFileError(
+        f"--cfg-options {key}=... has no effect: {name} is a variable of the config "
+        f"file, and was used when the file was read. {where}, or change the file"
+    )
+
+
+def _leaves(node: Any, keys: set[str] | None = None, path: str = "") -> Iterator[tuple]:
+    """Dotted paths, and what is there, of all that a config holds."""
+    if isinstance(node, Mapping):
+        items = [(k, v) for k, v in node.items() if keys is None or k in keys]
+    elif isinstance(node, list):
+        items = list(enumerate(node))
+    else:
+        return
+    for key, value in items:
+        yield f"{path}{key}", value
+        yield from _leaves(value, path=f"{path}{key}.")

@@ -1,0 +1,1 @@
+"""From other projects' files to ours, and back: weights and annotations."""

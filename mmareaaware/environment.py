@@ -1,0 +1,66 @@
+"""What numbers depend on besides the code of a config."""
+
+import os
+import platform
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+from mmengine.utils.dl_utils import collect_env
+
+PACKAGES = ("mmcv", "mmdet", "mmyolo", "mmareaaware")
+
+
+def environment() -> dict[str, str | int]:
+    """Versions, device, commit and the name of the data, without any path.
+
+    Returns:
+        By name: ``python``, ``torch``, the mm packages, ``cpu`` and ``cores``; ``gpu``,
+        ``data_root`` and ``commit`` where there is one.
+    """
+    found = collect_env()
+    result = dict(
+        python=found["Python"].split()[0],
+        torch=found["PyTorch"],
+        mmengine=found["MMEngine"],
+    )
+    result |= {name: import_module(name).__version__ for name in PACKAGES}
+    gpus = [name for key, name in found.items() if key.startswith("GPU ")]
+    if gpus:
+        result["gpu"] = ", ".join(gpus)
+    result["cpu"] = _cpu()
+    result["cores"] = num_cores()
+    if "DATA_ROOT" in os.environ:
+        result["data_root"] = Path(os.environ["DATA_ROOT"]).name
+    commit = _commit()
+    if commit:
+        result["commit"] = commit
+    return result
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(": ")[2]
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Of the checkout that this file is in, with "-dirty" where it was changed."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True
+        )
+    except FileNotFoundError:  # no git
+        return None
+    return result.stdout.strip() or None

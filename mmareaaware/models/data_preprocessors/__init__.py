@@ -1,0 +1,3 @@
+from .ignore_aware_det_data_preprocessor import IgnoreAwareDetDataPreprocessor
+
+__all__ = ["IgnoreAwareDetDataPreprocessor"]

@@ -1,0 +1,64 @@
+import pytest
+
+from mmareaaware.config_file import ConfigFileError, read_config
+
+TEXT = """\
+crop_size = (256, 256)
+base_lr = 0.01
+unused = 5
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type="RandomCrop", crop_size=crop_size),
+            dict(type="Pad", size=crop_size),
+        ]
+    )
+)
+optim_wrapper = dict(optimizer=dict(lr=base_lr))
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(TEXT)
+    return path
+
+
+def test_options_that_have_an_effect(config):
+    options = {
+        "train_dataloader.dataset.pipeline.0.crop_size": (64, 64),
+        "optim_wrapper": dict(clip_grad=None),
+        "work_dir": "x",
+        "model_wrapper_cfg.type": "MMDistributedDataParallel",
+    }
+    cfg = read_config(config, options)
+    assert cfg.train_dataloader.dataset.pipeline[0].crop_size == (64, 64)
+    assert cfg.work_dir == "x"
+    assert cfg.model_wrapper_cfg.type == "MMDistributedDataParallel"
+
+
+@pytest.mark.parametrize(
+    ("key", "where"),
+    [
+        ("crop_size", r"Set train_dataloader\.dataset\.pipeline\.0\.crop_size, or"),
+        ("base_lr", r"Set optim_wrapper\.optimizer\.lr, or change the file"),
+        ("unused", "Set what it went into"),
+    ],
+)
+def test_variables_of_the_file_are_refused(config, key, where):
+    message = f"--cfg-options {key}=.* has no effect.*{where}"
+    with pytest.raises(ConfigFileError, match=message):
+        read_config(config, {key: 1})
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigFileError, match=r"none\.py.*DATA_ROOT"):
+        read_config(tmp_path / "none.py")
+
+
+def test_a_recipe(root):
+    recipe = root / "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
+    read_config(recipe, {"model.test_cfg.score_thr": 0.1, "resume": True})
+    with pytest.raises(ConfigFileError, match="has no effect"):
+        read_config(recipe, {"data_root": "elsewhere"})
