@@ -1,8 +1,8 @@
 # make demo, make test: each sets everything up first, where that is missing.
-# STACK=onedl, TORCH=2.8.0, PYTHON=python3.12 choose what is set up: see tools/setup.sh
-export STACK TORCH PYTHON
-BIN := $(shell STACK=$(STACK) TORCH=$(TORCH) tools/setup.sh --print-venv)/bin
-DEMO := yolov8_n_bg-max_1xb8-14e_digits
+# STACK, OPS, TORCH, PYTHON choose what is set up: see tools/setup.sh
+export STACK OPS TORCH PYTHON
+BIN := $(shell STACK=$(STACK) OPS=$(OPS) TORCH=$(TORCH) tools/setup.sh --print-venv)/bin
+DEMO := configs/demo/yolov8_n
 
 .PHONY: setup demo test lint check clean
 
@@ -12,8 +12,12 @@ setup:
 demo: setup
 	@test -f data/digits/annotations/val.json || \
 		$(BIN)/python tools/dataset_converters/make_digits.py
-	$(BIN)/python tools/train.py configs/demo/$(DEMO).py --work-dir work_dirs/demo
-	$(BIN)/python tools/demo_report.py work_dirs/demo
+	$(BIN)/python tools/train.py $(DEMO)_baseline_1xb4-6e_digits.py \
+		--work-dir work_dirs/demo/without
+	@echo; echo "The last two epochs again, with the penalty on confident background:"
+	$(BIN)/python tools/train.py $(DEMO)_bg-max_1xb4-6e_digits.py \
+		--work-dir work_dirs/demo/with --resume work_dirs/demo/without/epoch_4.pth
+	$(BIN)/python tools/demo_report.py work_dirs/demo/without work_dirs/demo/with
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 10

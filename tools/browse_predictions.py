@@ -14,7 +14,6 @@ import json
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -23,33 +22,27 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from mmengine.config import DictAction
-from mmengine.evaluator import BaseMetric
-from mmengine.registry import METRICS
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from mmareaaware.engine.launch import config_or_exit
-from mmareaaware.evaluation import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
-from mmareaaware.visualization import COLOURS, draw_box, fonts_for, show_image
+from mmareaaware.evaluation import KINDS
+from mmareaaware.visualization import (
+    CORRECT,
+    IGNORED_BOX,
+    Matched,
+    add_legend,
+    draw_box,
+    draw_detections,
+    draw_missed,
+    fonts_for,
+    show_image,
+)
 
-CORRECT = dict(color=COLOURS["sky_blue"])
-FALSE_ALARM = dict(color=COLOURS["orange"], linewidth=1.4)
-MISSED = dict(color=COLOURS["yellow"], linewidth=1.4, linestyle="--")
-IGNORED_BOX = dict(color="white", linestyle=":")
-NO_ERROR = {TRUE_POSITIVE: CORRECT, IGNORED: IGNORED_BOX}
-LEGEND = {
-    "found": CORRECT,
-    "missed": MISSED,
-    "false alarm: on background (bg), second one of a box (dup), in a wrong place "
-    "(loc), of a wrong class (cls), or both": FALSE_ALARM,
-    "ignored": IGNORED_BOX,
-}
 DARK = "#222222"  # ground of the pictures
 TITLE = dict(loc="left", color="white", fontsize=10)
 DPI = 100
@@ -60,103 +53,6 @@ GAP = 10  # px
 OVERVIEW = (4, 3)  # rows and columns
 TILE_WIDTH = 640  # px
 ROWS_OF_TABLE = 20
-
-
-@dataclass
-class Matched:
-    """An image, its ground truth, and the detections from a score on.
-
-    Args:
-        path: Of the image.
-        gt: ``bboxes`` (G, 4) and ``labels`` (G,).
-        ignored: Ignored boxes, (I, 4).
-        pred: ``bboxes`` (P, 4), ``labels`` and ``scores`` (P,).
-        kinds: What the detections are, (P,), see :func:`mmareaaware.evaluation.match`.
-        found: Which boxes are found, (G,).
-    """
-
-    path: str
-    gt: dict
-    ignored: np.ndarray
-    pred: dict
-    kinds: np.ndarray
-    found: np.ndarray
-
-    @classmethod
-    def from_sample(cls, sample: dict, score_thr: float) -> "Matched":
-        pred, gt, ignored = read_sample(sample)
-        counts = pred["scores"] >= score_thr
-        pred = {key: value[counts] for key, value in pred.items()}
-        kinds, boxes = match(pred, gt, ignored)
-        found = np.isin(np.arange(len(gt["bboxes"])), boxes)
-        return cls(sample["img_path"], gt, ignored, pred, kinds, found)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Boxes, detections by what they are, and boxes that are missed."""
-        kinds = np.bincount(self.kinds, minlength=IGNORED + 1).tolist()
-        return dict(
-            boxes=len(self.found),
-            correct=kinds[TRUE_POSITIVE],
-            missed=int((~self.found).sum()),
-            false_alarms=sum(kinds[: len(KINDS)]),
-            **dict(zip(KINDS, kinds, strict=False)),
-        )
-
-    @property
-    def errors(self) -> int:
-        """False alarms and missed boxes."""
-        return self.counts["false_alarms"] + self.counts["missed"]
-
-
-@METRICS.register_module()
-class MatchedImages(BaseMetric):
-    """Keeps what each image of a test has become, in ``images``.
-
-    Args:
-        score_thr: Detections below this score do not count.
-    """
-
-    default_prefix = "all images"
-
-    def __init__(self, score_thr: float) -> None:
-        super().__init__()
-        self.score_thr = score_thr
-
-    def process(self, data_batch: dict, data_samples: list[dict]) -> None:
-        self.results += [Matched.from_sample(s, self.score_thr) for s in data_samples]
-
-    def compute_metrics(self, results: list[Matched]) -> dict[str, int]:
-        self.images = results
-        return {
-            key: sum(image.counts[key] for image in results)
-            for key in ("boxes", "correct", "missed", "false_alarms")
-        }
-
-
-def draw_missed(
-    axis: Axes, image: Matched, classes: Sequence[str] | None = None
-) -> None:
-    """Draw the missed boxes, with labels if the names of the classes are given."""
-    missed = ~image.found
-    for box, label in zip(
-        image.gt["bboxes"][missed], image.gt["labels"][missed], strict=True
-    ):
-        draw_box(axis, box, label=classes[label] if classes else "", **MISSED)
-
-
-def draw_detections(
-    axis: Axes, image: Matched, classes: Sequence[str] | None = None
-) -> None:
-    """Draw the detections, false alarms on top, with labels as above."""
-    for i in np.argsort(-image.kinds, kind="stable"):
-        kind, label = image.kinds[i], ""
-        if classes and kind != IGNORED:
-            label = f"{image.pred['scores'][i]:.0%}"
-        if classes and kind < len(KINDS):
-            label = f"{KINDS[kind]} {classes[image.pred['labels'][i]]} {label}"
-        style = NO_ERROR.get(kind, FALSE_ALARM)
-        draw_box(axis, image.pred["bboxes"][i], label=label, **style)
 
 
 def draw(image: Matched, classes: Sequence[str]) -> Figure:
@@ -229,18 +125,6 @@ def draw_overview(images: list[Matched]) -> Figure:
         )
     add_legend(figure, "outside lower center")
     return figure
-
-
-def add_legend(figure: Figure, loc: str) -> None:
-    """Explain the boxes below the picture."""
-    figure.legend(
-        handles=[Line2D([], [], label=k, **style) for k, style in LEGEND.items()],
-        loc=loc,
-        ncols=len(LEGEND),
-        frameon=False,
-        labelcolor="white",
-        fontsize=9,
-    )
 
 
 def drawable(classes: Sequence[str]) -> list[str]:

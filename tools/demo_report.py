@@ -1,6 +1,9 @@
-"""Ends the demo: a table of the metrics, and a picture of predictions and curves.
+"""Ends the demo: a table of two trainings, and a picture of what each finds.
 
-python tools/demo_report.py WORK_DIR
+python tools/demo_report.py WITHOUT WITH
+
+WITHOUT and WITH are the work dirs of trainings without and with the penalty, the first
+part of which they may share.
 """
 
 import argparse
@@ -8,149 +11,193 @@ import contextlib
 import io
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
-import cv2
 import matplotlib.pyplot as plt
+import mmcv
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
-from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
-from mmareaaware.visualization import COLOURS, draw_box, show_image
+from mmareaaware.evaluation import KINDS
+from mmareaaware.visualization import (
+    COLOURS,
+    Matched,
+    add_legend,
+    draw_box,
+    draw_detections,
+    draw_missed,
+    show_image,
+)
 
-SCORE_THR = 0.3
-NUM_PICTURES = 6
-NAMES = {
+TITLES = ("without the penalty", "with the penalty")
+NUM_PICTURES = 3
+DARK = "#222222"
+ON_BACKGROUND = dict(color=COLOURS["vermillion"], linewidth=2.0)
+METRICS = {
     "coco/bbox_mAP": "AP",
     "coco/bbox_mAP_50": "AP50",
-    "coco/bbox_mAP_75": "AP75",
     "coco/bbox_mAP_s": "AP small (< 32² px)",
     "coco/bbox_mAP_m": "AP medium",
-    "coco/bbox_mAP_l": "AP large (≥ 96² px)",
-    "coco/bbox_AR": "AR (100 detections)",
     "coco/bbox_AR_s": "AR small",
-    "coco/bbox_AR_m": "AR medium",
-    "coco/bbox_AR_l": "AR large",
-    "background/fp_per_image_score0.25": "false positives per image (score ≥ 0.25)",
-    "background/bg_fp_per_image_score0.25": "… on background (score ≥ 0.25)",
-    "background/fp_per_empty_image_score0.25": "… without objects (score ≥ 0.25)",
-    "background/fp_per_image_recall0.5": "false positives per image (at recall 0.5)",
-    "background/bg_fp_per_image_recall0.5": "… on background (at recall 0.5)",
-    "background/fp_per_empty_image_recall0.5": "… without objects (at recall 0.5)",
+    "background/bg_fp_per_image_score0.25": "false alarms on background / image, "
+    "at score 0.25",
+    "background/bg_fp_per_image_recall0.5": "… at the score that finds half of all",
+    "background/best_f1": "best F1",
 }
+SCORE_THR = "background/score_thr_recall0.5"
 
 
-def evaluate(work_dir: Path) -> tuple[dict[str, float], COCO, COCO]:
-    """Test the newest checkpoint.
+@dataclass
+class Training:
+    """A training, tested.
+
+    Args:
+        metrics: By name.
+        images: The test images, with all detections.
+        scalars: What was logged, by iteration.
+    """
+
+    metrics: dict[str, float]
+    images: list[Matched]
+    scalars: dict[int, dict]
+
+    @property
+    def score_thr(self) -> float:
+        """The score above which half of the objects are found; 0.25 where none is."""
+        found_half = self.metrics[SCORE_THR]
+        return 0.25 if math.isnan(found_half) else found_half
+
+
+def read_training(work_dir: Path) -> Training:
+    """Test the newest checkpoint of a work dir.
 
     Args:
         work_dir: Of the training.
-
-    Returns:
-        Metrics by name, the ground truth and the predictions.
     """
     (config,) = work_dir.glob("*.py")
     cfg = Config.fromfile(config)
     cfg.work_dir = str(work_dir / "report")
     cfg.load_from = find_latest_checkpoint(str(work_dir))
-    cfg.test_evaluator[0].outfile_prefix = str(work_dir / "report/predictions")
+    cfg.test_evaluator.append(dict(type="MatchedImages", score_thr=0.0))
     cfg.visualizer.vis_backends = []
     cfg.log_level = "WARNING"
+    runner = Runner.from_cfg(cfg)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
-        metrics = Runner.from_cfg(cfg).test()
-        truth = COCO(cfg.test_evaluator[0].ann_file)
-        results = json.loads((work_dir / "report/predictions.bbox.json").read_text())
-        if not results:
-            raise SystemExit("no prediction on any image: train for longer")
-        predictions = truth.loadRes(results)
-    return {name: metrics[key] for key, name in NAMES.items()}, truth, predictions
-
-
-def draw(work_dir: Path, truth: COCO, predictions: COCO, image_dir: Path) -> Path:
-    """Draw predictions on validation images above the curves of the training.
-
-    Args:
-        work_dir: Of the training.
-        truth: Ground truth.
-        predictions: Predictions.
-        image_dir: Where the images of the ground truth are.
-
-    Returns:
-        The path of the picture.
-    """
-    figure = plt.figure(figsize=(15, 14), layout="constrained")
-    pictures, curves = figure.subfigures(2, 1, height_ratios=(2, 1))
-    pictures.suptitle(
-        f"predictions (orange, score ≥ {SCORE_THR}) and ground truth (blue, dashed)"
-    )
-    crowded = sorted(truth.getImgIds(), key=lambda i: -len(truth.getAnnIds(i)))
-    for axis, image_id in zip(
-        pictures.subplots(2, NUM_PICTURES // 2).flat,
-        crowded[:: max(1, len(crowded) // NUM_PICTURES)],
-        strict=False,
-    ):
-        image = cv2.imread(str(image_dir / truth.imgs[image_id]["file_name"]))
-        show_image(axis, image[..., ::-1])
-        for box in truth.imgToAnns[image_id]:
-            draw_box(axis, corners(box), COLOURS["sky_blue"], linestyle="--")
-        for box in predictions.imgToAnns[image_id]:
-            if box["score"] >= SCORE_THR:
-                name = truth.cats[box["category_id"]]["name"]
-                label = f"{name} {box['score']:.2f}"
-                draw_box(axis, corners(box), COLOURS["orange"], label)
-
+        metrics = runner.test()
+    if "coco/bbox_mAP" not in metrics:
+        raise SystemExit("no prediction on any image: train for longer")
     path = max(work_dir.glob("*/vis_data/scalars.json"))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    lines = [line for line in lines if "loss" in line]
-    left, right = curves.subplots(1, 2)
-    for name in ("loss_cls", "loss_bbox", "loss_dfl", "loss_bg"):
-        values = [line.get(name) for line in lines]
-        left.plot([line["step"] for line in lines], values, label=name)
-    left.set(title="losses", xlabel="iteration", yscale="log")
-    left.legend()
-    for name in ("lambda_bg", "bg_penalty_mean"):
-        shown = [line for line in lines if name in line]
-        axis = right if name == "lambda_bg" else right.twinx()
-        colour = "tab:blue" if name == "lambda_bg" else "tab:orange"
-        axis.plot(
-            [line["step"] for line in shown], [line[name] for line in shown], colour
+    scalars = {line["step"]: line for line in lines if "loss" in line}
+    return Training(metrics, runner.test_evaluator.metrics[-1].images, scalars)
+
+
+def make_table(trainings: Sequence[Training]) -> Table:
+    """The metrics, a column each."""
+    table = Table(title="demo: validation images, one seed")
+    table.add_column("metric")
+    for title in TITLES:
+        table.add_column(title, justify="right")
+    for key, name in METRICS.items():
+        # nan: no such object in the data, or a recall that is not reached
+        values = [training.metrics[key] for training in trainings]
+        cells = ["undefined" if math.isnan(v) else f"{v:.3f}" for v in values]
+        table.add_row(name, *cells)
+    return table
+
+
+def draw(trainings: Sequence[Training], out: Path) -> None:
+    """Draw the images with the most false alarms of the first, above the curves.
+
+    Args:
+        trainings: Without and with the penalty.
+        out: The picture.
+    """
+    figure = plt.figure(figsize=(15, 16), layout="constrained", facecolor=DARK)
+    *rows, curves = figure.subfigures(3, 1, height_ratios=(5, 5, 4))
+    shown = [[i.above(t.score_thr) for i in t.images] for t in trainings]
+    ranks = range(len(shown[0]))
+    worst = sorted(ranks, key=lambda i: -shown[0][i].counts["bg"])[:NUM_PICTURES]
+    for row, title, images in zip(rows, TITLES, shown, strict=True):
+        number = sum(image.counts["bg"] for image in images)
+        row.suptitle(
+            f"{title}: {number} false alarms on background in {len(images)} images, at "
+            "the score that finds half of the objects",
+            color="white",
         )
-        axis.set_ylabel(name, color=colour)
-    right.set(title="λ_bg and the penalty it scales", xlabel="iteration")
-    out = work_dir / "report/demo.png"
+        draw_images(row, [images[i] for i in worst])
+    add_legend(rows[-1], "outside lower center")
+    curves.set_facecolor("white")
+    left, right = curves.subplots(1, 2)
+    draw_losses(left, trainings[-1].scalars)
+    draw_penalty(right, trainings[-1].scalars)
     figure.savefig(out, dpi=80)
-    return out
 
 
-def corners(annotation: dict) -> tuple[float, ...]:
-    """x1, y1, x2, y2 of a COCO box."""
-    x, y, w, h = annotation["bbox"]
-    return x, y, x + w, y + h
+def draw_images(row: SubFigure, images: Sequence[Matched]) -> None:
+    """Draw what was found, missed, and falsely found."""
+    for axis, image in zip(row.subplots(1, len(images)), images, strict=True):
+        show_image(axis, mmcv.imread(image.path, channel_order="rgb"))
+        draw_missed(axis, image)
+        draw_detections(axis, image)
+        for box in image.pred["bboxes"][image.kinds == KINDS.index("bg")]:
+            draw_box(axis, box, label="background", **ON_BACKGROUND)
+        counts = image.counts
+        axis.set_title(
+            f"{counts['correct']} of {counts['boxes']} found, {counts['false_alarms']} "
+            f"false alarms, {counts['bg']} on background",
+            color="white",
+            fontsize=10,
+        )
+
+
+def draw_losses(axis: Axes, scalars: dict[int, dict]) -> None:
+    """Draw the losses over the iterations."""
+    for name in ("loss_cls", "loss_bbox", "loss_dfl", "loss_bg"):
+        values = [line.get(name) or math.nan for line in scalars.values()]
+        axis.plot(list(scalars), values, label=name)
+    axis.set(title="losses with the penalty", xlabel="iteration", yscale="log")
+    axis.legend()
+
+
+def draw_penalty(axis: Axes, scalars: dict[int, dict]) -> None:
+    """Draw λ_bg and the confidence of the background that it scales."""
+    axes = dict(lambda_bg=axis, bg_penalty_mean=axis.twinx())
+    for (name, own), colour in zip(
+        axes.items(), ("tab:blue", "tab:orange"), strict=True
+    ):
+        steps = [step for step, line in scalars.items() if name in line]
+        own.plot(steps, [scalars[step][name] for step in steps], colour)
+        own.set_ylabel(name, color=colour)
+        own.set_ylim(bottom=0)
+    axis.set(title="λ_bg and the penalty that it scales", xlabel="iteration")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("work_dir", type=Path)
-    work_dir = parser.parse_args().work_dir
-    metrics, truth, predictions = evaluate(work_dir)
-    table = Table(title="demo: validation images")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in metrics.items():
-        # nan: no such object in the data, or a recall that is not reached
-        table.add_row(name, "undefined" if math.isnan(value) else f"{value:.3f}")
-    Console().print(table)
-    (config,) = work_dir.glob("*.py")
-    data = Config.fromfile(config).test_dataloader.dataset
-    image_dir = Path(data.data_root, data.data_prefix.img)
-    out = draw(work_dir, truth, predictions, image_dir)
+    parser.add_argument("without", type=Path, metavar="WITHOUT")
+    parser.add_argument("with_penalty", type=Path, metavar="WITH")
+    args = parser.parse_args()
+    trainings = []
+    for work_dir in (args.without, args.with_penalty):
+        print(f"testing {work_dir}")
+        trainings.append(read_training(work_dir))
+    # That of a resumed training begins where it was resumed.
+    trainings[1].scalars = trainings[0].scalars | trainings[1].scalars
+    Console().print(make_table(trainings))
+    out = args.with_penalty / "report/demo.png"
+    draw(trainings, out)
     print(f"picture: {out.resolve()}")
 
 

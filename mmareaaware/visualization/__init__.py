@@ -1,4 +1,25 @@
 from .boxes import COLOURS, draw_box, show_image
 from .fonts import fonts_for
+from .matched_images import (
+    CORRECT,
+    IGNORED_BOX,
+    Matched,
+    MatchedImages,
+    add_legend,
+    draw_detections,
+    draw_missed,
+)
 
-__all__ = ["COLOURS", "draw_box", "fonts_for", "show_image"]
+__all__ = [
+    "COLOURS",
+    "CORRECT",
+    "IGNORED_BOX",
+    "Matched",
+    "MatchedImages",
+    "add_legend",
+    "draw_box",
+    "draw_detections",
+    "draw_missed",
+    "fonts_for",
+    "show_image",
+]

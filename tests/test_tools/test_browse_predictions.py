@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from mmareaaware.visualization import MatchedImages
 from tests.conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -64,7 +65,7 @@ def samples(tmp_path):
 
 @pytest.fixture
 def images(samples):
-    metric = browse_predictions.MatchedImages(score_thr=0.25)
+    metric = MatchedImages(score_thr=0.25)
     metric.process({}, samples)
     assert metric.evaluate(size=3) == {
         "all images/boxes": 3,
@@ -189,7 +190,7 @@ def test_small_images_are_magnified_to_whole_pixels(images, tmp_path):
 def test_missing_ground_truth_is_named(samples):
     samples[0]["gt_instances"] = {}
     with pytest.raises(ValueError, match="LoadAnnotations"):
-        browse_predictions.MatchedImages(0.25).process({}, samples)
+        MatchedImages(0.25).process({}, samples)
 
 
 @pytest.fixture
