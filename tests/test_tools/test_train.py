@@ -131,11 +131,37 @@ def test_train_and_test(root, tmp_path, demo_options):
     assert "background/fp_per_empty_image_score0.25: " in text
     assert (tmp_path / "result.bbox.json").exists()
 
-    text = run([sys.executable, str(root / "tools/demo_report.py"), str(tmp_path)])
-    assert "AP50" in text
-    assert "false positives per image" in text
+
+def test_the_demo(root, tmp_path, demo_options):
+    """Its second training goes on from the first, and is what it would be alone."""
+    options = demo_options | {"train_cfg.max_epochs": 3}
+    penalty = {"custom_hooks.3.burn_in": 2, "custom_hooks.3.schedule": "constant"}
+
+    def train(recipe, name, *arguments, **options):
+        config = root / f"configs/demo/yolov8_n_{recipe}_1xb4-6e_digits.py"
+        work_dir = tmp_path / name
+        arguments = (config, "--work-dir", work_dir, *arguments)
+        run(command(root, "train.py", *arguments, **options))
+        (lines,) = train_scalars(work_dir)
+        return {line["step"]: line for line in lines}
+
+    train("baseline", "without", **options)
+    checkpoint = tmp_path / "without/epoch_2.pth"
+    resumed = train("bg-max", "with", "--resume", checkpoint, **options, **penalty)
+    alone = train("bg-max", "alone", **options, **penalty)
+    assert list(resumed) == [7, 8, 9]
+    for step, line in resumed.items():
+        # Not loss_bg: the log has its mean over 10 iterations, zeros before the penalty
+        for name in ("loss_cls", "loss_bbox", "loss_dfl", "bg_penalty_mean"):
+            assert line[name] == alone[step][name]
+        assert line["loss_bg"] > 0
+
+    report = [sys.executable, str(root / "tools/demo_report.py")]
+    text = run([*report, str(tmp_path / "without"), str(tmp_path / "with")])
+    assert "without the penalty" in text
+    assert "false alarms on background" in text
     picture = text.rpartition("picture: ")[2].splitlines()[0]
-    assert picture == str(tmp_path / "report/demo.png")
+    assert picture == str(tmp_path / "with/report/demo.png")
     assert os.path.getsize(picture) > 50_000
 
 
