@@ -92,14 +92,13 @@ def _state_dict_of(model: Placeholder) -> dict[str, Tensor]:
         )
         passing = module.state.get("_non_persistent_buffers_set")
         passing = passing if isinstance(passing, list) else []
-        # A module that holds itself twice, or a long name, would fill the memory.
+        # A module that holds itself, or another twice and so on, would fill the memory.
         seen += 1 + sum(map(len, (parameters, buffers, children, passing)))
+        if seen > MAX_ENTRIES:
+            raise TorchFileError("no network has so many modules")
         names = (*parameters, *buffers, *children)
-        if (
-            seen > MAX_ENTRIES
-            or len(prefix) + max(map(len, names), default=0) > MAX_NAME
-        ):
-            raise TorchFileError("no network has so many modules, or so long names")
+        if len(prefix) + max(map(len, names), default=0) > MAX_NAME:
+            raise TorchFileError("no network has so long names")
         skipped = {name for name in passing if isinstance(name, str)}
         kept = {k: v for k, v in buffers.items() if k not in skipped}
         for name, value in (parameters | kept).items():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmareaaware.conversion.torch_file import TorchFileError
+from mmareaaware.conversion.torch_file import TorchFileError, read_torch_file
 from tests.test_conversion.torch_files import Net, equal, read_weights, save, zip_of
 
 CANARY = []
@@ -144,6 +144,13 @@ def test_programs_that_no_pickler_writes(tmp_path, name):
     path = zip_of(tmp_path / "p.pt", program)
     with pytest.raises(TorchFileError, match=r"p\.pt"):
         read_weights(path)
+
+
+def test_keys_are_numbers_and_texts(tmp_path):
+    """The hash of any other may take forever, as that of a bomb below."""
+    kept = {"a": 1, 2: "b", 0.5: None, None: [], False: {}}
+    path = save(kept | {(1, 2): "x", frozenset(): "y", int: "z"}, tmp_path / "k.pt")
+    assert read_torch_file(path) == kept
 
 
 def doubling(inner: bytes, levels: int, pair: bytes) -> bytes:

@@ -3,9 +3,13 @@
 import pytest
 import torch
 
-from mmareaaware.conversion.inert_pickle import Placeholder
-from mmareaaware.conversion.torch_file import TorchFileError, read_torch_file
-from tests.test_conversion.torch_files import Net, equal, read_weights, save, zip_of
+from mmareaaware.conversion.inert_pickle import Global, Placeholder
+from mmareaaware.conversion.torch_file import (
+    TorchFileError,
+    find_state_dict,
+    read_torch_file,
+)
+from tests.test_conversion.torch_files import Net, equal, read_weights, save
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -38,19 +42,32 @@ def test_a_checkpoint_of_a_training(tmp_path):
     equal(read_weights(path), model.state_dict())
 
 
-def module_program(children: bytes) -> bytes:
-    """A module in the memo under 0, with such a dict as its children."""
-    return (
-        b"\x80\x04cnn\nModule\n)\x81\x94}(\x8c\x0b_parameters}\x8c\x08_buffers}"
-        b"\x8c\x08_modules}(" + children + b"uub."
-    )
+def module(parameters=(), **children):
+    state = dict(_parameters=dict(parameters), _buffers={}, _modules=children)
+    return Placeholder(Global("torch.nn", "Module"), state)
 
 
-def test_a_module_in_itself(tmp_path):
-    for children in (b"\x8c\x01ah\x00", b"\x8c\x01ah\x00\x8c\x01bh\x00"):
-        path = zip_of(tmp_path / "p.pt", module_program(children))
-        with pytest.raises(TorchFileError, match="so many modules"):
-            read_weights(path)
+def test_more_modules_than_any_network_has():
+    """Nineteen of them, if it were not for how often each is held."""
+    model = module({"weight": torch.zeros(1)})
+    for _ in range(18):
+        model = module(a=model, b=model)
+    with pytest.raises(TorchFileError, match=r"p\.pt: no network has so many modules"):
+        find_state_dict(model, "p.pt")
+
+
+def test_a_longer_name_than_any_weight_has():
+    assert find_state_dict(module({"w" * 500: torch.zeros(1)}), "p.pt")
+    with pytest.raises(TorchFileError, match=r"p\.pt: no network has so long names"):
+        find_state_dict(module({"w" * 501: torch.zeros(1)}), "p.pt")
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_a_module_in_itself(names):
+    model = module()
+    model.state["_modules"] = dict.fromkeys(names, model)
+    with pytest.raises(TorchFileError, match=r"p\.pt: no network has so"):
+        find_state_dict(model, "p.pt")
 
 
 @pytest.mark.parametrize(
