@@ -167,6 +167,16 @@ def test_anchors_of_yolov5(yolov5):
         from_ultralytics(weights, yolov5)
 
 
+def test_anchors_that_half_precision_rounds(yolov5, monkeypatch):
+    """As those of a training on other data, which were found by clustering."""
+    sizes = [[(10.3, 13.7)] * 3, [(30.1, 61.3)] * 3, [(116.9, 90.7)] * 3]
+    monkeypatch.setattr(yolov5.bbox_head.prior_generator, "base_sizes", sizes)
+    weights = random_weights(yolov5)
+    published = weights["model.24.anchors"].half()
+    assert not torch.equal(published.float(), weights["model.24.anchors"])
+    from_ultralytics(weights | {"model.24.anchors": published}, yolov5)
+
+
 def test_half_precision_becomes_that_of_the_model(model, source):
     half = {k: v.half() if v.is_floating_point() else v for k, v in source.items()}
     result, _ = from_ultralytics(half, model)

@@ -35,11 +35,12 @@ cat 0.5 0.5 0.1 0.1
 0 0.50 0.50 0.20 0.40
 1 1.005 0.5 0.1 0.1
 """
+COORDINATES = "line skipped, coordinates not between 0 and 1 (pixels?)"
 SKIPPED = {
     "line skipped, not of numbers": (1, "a.txt:13"),
     "line skipped, neither a box of 5 numbers nor an outline": (2, "a.txt:5"),
     "line skipped, class is not one of 0…1": (3, "a.txt:7"),
-    "line skipped, coordinates not between 0 and 1 (pixels?)": (2, "a.txt:10"),
+    COORDINATES: (2, "a.txt:10"),
     "line skipped, box without area in the image": (1, "a.txt:12"),
     "line skipped, the same object stands there already": (1, "a.txt:14"),
     "image kept as background, it has no label file": (1, "b.txt"),
@@ -154,6 +155,22 @@ def test_the_command_writes_what_mmdet_reads(birds):
 )
 def test_label_file(tmp_path, image, labels):
     assert label_file(tmp_path / image) == tmp_path / labels
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("0 -0.005 0.5 0.1 0.1", True),
+        ("0 -0.02 0.5 0.1 0.1", False),
+        ("0 0.5 0.5 0.1 1.005", True),
+        ("0 0.5 0.5 0.1 1.02", False),
+        ("0 0.2 0.2 0.4 0.2 0.4 -0.02", False),
+    ],
+)
+def test_coordinates_are_parts_of_the_image_but_for_rounding(line, taken):
+    parsed, reason = parse_line(line, 1)
+    assert (parsed is not None) == taken
+    assert reason == ("" if taken else COORDINATES)
 
 
 def test_a_box_in_the_corner_stays_in_the_image():
