@@ -76,7 +76,7 @@ def leave_out_tensorboard(cfg: Config) -> None:
         "log has all numbers. To have it: pip install tensorboard",
         stacklevel=2,
     )
-    visualizer.vis_backends = kept or [dict(type="LocalVisBackend")]
+    visualizer["vis_backends"] = kept or [dict(type="LocalVisBackend")]
 
 
 def use_gloo_without_gpu(cfg: Config) -> None:

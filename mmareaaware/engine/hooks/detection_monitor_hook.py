@@ -111,7 +111,7 @@ class DetectionMonitorHook(Hook):
         """Listen to the classification loss of an iteration that is looked at."""
         if self.every_n_train_iters(runner, self.interval):
             head = _classifying_head(_unwrap(runner.model))
-            self._probe = ClassificationProbe(head.loss_cls)
+            self._probe = ClassificationProbe(head.get_submodule("loss_cls"))
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs=None

@@ -33,9 +33,9 @@ class LossParamSchedulerHook(Hook):
     - ``'cosine'``: max_value · (1 − cos(π · min(1, x))) / 2
     - ``'step'``: max_value · step_ratio while x < 1, then max_value
 
-    The hook keeps no state: a resumed run goes on with the right value. It is logged
-    under the last part of ``param``, for example as ``lambda_bg``, or under all of it
-    where two hooks would log under one name.
+    The hook keeps no state: a resumed run goes on with the right value. The value of
+    the iteration, no mean, is logged under the last part of ``param``, for example as
+    ``lambda_bg``, or under all of it where two hooks would log under one name.
 
     Args:
         param: Dotted path of the number, from the unwrapped model.
@@ -114,6 +114,11 @@ class LossParamSchedulerHook(Hook):
         rivals = [h for h in runner.hooks if isinstance(h, LossParamSchedulerHook)]
         names = [h.param.rpartition(".")[2] for h in rivals]
         self._log_name = self._name if names.count(self._name) == 1 else self.param
+        # By itself LogProcessor logs the mean over some iterations of what has "loss"
+        # or "time" in its name. An entry of the config comes later, and counts.
+        as_it_is = dict(data_src=self._log_name, method_name="current")
+        processor = runner.log_processor
+        processor.custom_cfg = [as_it_is, *processor.custom_cfg]
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Set the value for this iteration."""

@@ -1,6 +1,7 @@
 """Keeps numbers of an earlier run out of the log of a resumed one."""
 
 from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import HOOKS
 
 
@@ -16,7 +17,7 @@ class StaleScalarsHook(Hook):
     """
 
     def __init__(self) -> None:
-        self._histories = {}
+        self._histories: dict[str, HistoryBuffer] = {}
 
     def before_train(self, runner) -> None:
         """Put the resumed histories aside."""

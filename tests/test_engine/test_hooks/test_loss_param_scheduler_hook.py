@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -182,3 +183,42 @@ def test_two_hooks_on_numbers_of_one_name_log_both(tmp_path):
     _, runner = train(*hooks, tmp_path=tmp_path)
     for path, value in zip(paths, (0.25, 0.75), strict=True):
         assert runner.message_hub.get_scalar(f"train/{path}").current() == value
+
+
+def logged(tmp_path, name):
+    """What stands in the JSON log of a run, iteration by iteration."""
+    (log,) = tmp_path.glob("*/vis_data/scalars.json")
+    return [json.loads(line)[name] for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("hierarchy", [False, True])
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        (["bbox_head.loss_bg.loss_weight"], "loss_weight"),
+        (
+            ["bbox_head.loss_bg.loss_weight", "bbox_head.loss_cls.loss_weight"],
+            "bbox_head.loss_bg.loss_weight",
+        ),
+    ],
+)
+def test_a_name_with_loss_in_it_is_logged_as_it_is(params, name, hierarchy, tmp_path):
+    """MMEngine logs losses as their mean over the last iterations."""
+    train(
+        *(dict(param=param, **SCHEDULE) for param in params),
+        tmp_path=tmp_path,
+        log_processor=dict(log_with_hierarchy=hierarchy),
+    )
+    values = [expected("linear", e) for e in range(EPOCHS) for _ in range(ITERS)]
+    assert logged(tmp_path, "train/" * hierarchy + name) == pytest.approx(values)
+
+
+def test_a_statistic_that_the_config_asks_for_is_logged(tmp_path):
+    lowest = dict(data_src="loss_weight", method_name="min", window_size="global")
+    hook = dict(param="bbox_head.loss_bg.loss_weight", schedule="constant", burn_in=1)
+    train(
+        hook | dict(max_value=2.0),
+        tmp_path=tmp_path,
+        log_processor=dict(custom_cfg=[lowest]),
+    )
+    assert set(logged(tmp_path, "loss_weight")) == {0.0}
