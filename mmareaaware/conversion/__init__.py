@@ -1,1 +1,7 @@
-"""From other projects' files to ours, and back: weights and annotations."""
+"""What other projects write, for use here; the commands are in ``tools``.
+
+- ``ultralytics_weights``: names of Ultralytics' weights for ours, and back.
+- ``torch_file``: weights from a file of ``torch.save``, of which no code is run. It
+  stands on ``torch_archive``, the zip file, and ``inert_pickle``, the pickle in it.
+- ``yolo_labels``: data sets in Ultralytics' layout to COCO's.
+"""

@@ -1,4 +1,4 @@
-"""Runs a pickle without running code that it names.
+"""Reads a pickle without running the code that it names.
 
 A pickle is a program for a small stack machine, which may call whatever Python can
 import. The machine here has the same instructions and calls nothing: it builds
@@ -70,7 +70,8 @@ class Interpreter:
     """The stack machine.
 
     Args:
-        tensor: Makes a tensor from a storage, an offset in it, a size and strides.
+        tensor: Makes a tensor of a storage, the offset in it, size and stride, as
+            :meth:`TorchArchive.tensor` does.
     """
 
     def __init__(self, tensor: Callable[[Storage, int, tuple, tuple], Tensor]) -> None:

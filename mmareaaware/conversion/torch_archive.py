@@ -1,7 +1,8 @@
 """The container that ``torch.save`` writes: a zip file of a pickle and of storages.
 
-A storage is the numbers of one or more tensors. Every number of the file is checked, so
-that the memory needed is of the order of the file's size, whatever the file says.
+A storage is the memory of one tensor, or of several that are views of it. The pickle
+says where in which storage a tensor is; all that it says is checked, so that the memory
+needed is of the order of the file's size, whatever the file says.
 """
 
 import math
@@ -22,7 +23,13 @@ class TorchFileError(ValueError):
 
 
 class Storage(NamedTuple):
-    """Numbers in the file, as the pickle speaks of them."""
+    """What the pickle says of a storage.
+
+    Args:
+        key: Name of its entry in the zip file.
+        dtype: Type of its numbers.
+        numel: How many they are.
+    """
 
     key: str
     dtype: torch.dtype
@@ -30,10 +37,10 @@ class Storage(NamedTuple):
 
 
 def open_zip(path: str | Path) -> ZipFile:
-    """Open the zip file.
+    """Open a file of ``torch.save`` as the zip file that it is.
 
     Raises:
-        TorchFileError: It is none; the message says what it seems to be.
+        TorchFileError: It is no zip file; the message says what it seems to be.
         OSError: The file cannot be read.
     """
     try:
@@ -94,21 +101,22 @@ class TorchArchive:
 
         Args:
             storage: Which.
-            offset: Its number that is the tensor's first.
-            size: The tensor's shape.
-            stride: Numbers from one element to the next, for each dimension.
+            offset: Index in the storage of the tensor's first number.
+            size: Shape of the tensor.
+            stride: Step in the storage from one index to the next, by dimension.
 
         Returns:
             The tensor. Those of one storage share their memory.
 
         Raises:
-            TorchFileError: The storage has other, or not so many, numbers.
+            TorchFileError: The tensor reaches beyond the storage, or the entry of the
+                storage is not what the pickle says.
         """
         numbers = (offset, *size, *stride)
         if not len(size) == len(stride) <= MAX_DIMS or not all(
             type(n) is int and 0 <= n < 2**48 for n in numbers
         ):
-            raise TorchFileError("a tensor of no size")
+            raise TorchFileError("a tensor of impossible size, stride or offset")
         numel = math.prod(size)
         last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
         if numel == 0:

@@ -48,10 +48,10 @@ def find_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
     """The weights in the content of a checkpoint.
 
     Args:
-        content: From :func:`read_torch_file`, or from ``torch.load``: a state dict; a
-            model; or a dict with one of them under ``ema``, ``model`` or
-            ``state_dict``, the first that there is.
-        path: Of the file, for messages.
+        content: From :func:`read_torch_file` or ``torch.load``: a state dict, a model,
+            or a dict with either under ``ema``, ``model`` or ``state_dict``. Of these
+            keys the first counts whose value is not None.
+        path: The file, for messages.
 
     Returns:
         Names to tensors, as of ``Module.state_dict``.
@@ -82,7 +82,7 @@ def find_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
 
 
 def _state_dict_of(model: Placeholder) -> dict[str, Tensor]:
-    """What ``Module.state_dict`` returns."""
+    """What ``Module.state_dict`` would return for a pickled module."""
     state: dict[str, Tensor] = {}
     todo, seen = [("", model)], 0
     while todo:
@@ -90,16 +90,16 @@ def _state_dict_of(model: Placeholder) -> dict[str, Tensor]:
         parameters, buffers, children = (
             _part(module, name) for name in ("parameters", "buffers", "modules")
         )
-        passing = module.state.get("_non_persistent_buffers_set")
-        passing = passing if isinstance(passing, list) else []
+        unsaved = module.state.get("_non_persistent_buffers_set")
+        unsaved = unsaved if isinstance(unsaved, list) else []
         # A module that holds itself, or another twice and so on, would fill the memory.
-        seen += 1 + sum(map(len, (parameters, buffers, children, passing)))
+        seen += 1 + sum(map(len, (parameters, buffers, children, unsaved)))
         if seen > MAX_ENTRIES:
             raise TorchFileError("no network has so many modules")
         names = (*parameters, *buffers, *children)
         if len(prefix) + max(map(len, names), default=0) > MAX_NAME:
             raise TorchFileError("no network has so long names")
-        skipped = {name for name in passing if isinstance(name, str)}
+        skipped = {name for name in unsaved if isinstance(name, str)}
         kept = {k: v for k, v in buffers.items() if k not in skipped}
         for name, value in (parameters | kept).items():
             if value is not None:
@@ -113,6 +113,7 @@ def _state_dict_of(model: Placeholder) -> dict[str, Tensor]:
 
 
 def _part(module: Any, name: str) -> dict:
+    """The parameters, buffers or modules that a module holds itself, by name."""
     part = module.state.get(f"_{name}") if isinstance(module, Placeholder) else None
     if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
         name = getattr(module, "origin", type(module).__name__)

@@ -1,4 +1,9 @@
-"""Names of Ultralytics' weights of YOLOv5, YOLOv8 and YOLO11 for ours, and back."""
+"""Renames weights of YOLOv5, YOLOv8 and YOLO11 from Ultralytics' to MMYOLO's, and back.
+
+Ultralytics numbers the layers of a model from its input to its output, ``model.0`` to
+the head, the layers without weights (upsampling, concatenation) counted, and names the
+parts of each. Ours are the names of the MMYOLO model that a config builds.
+"""
 
 import re
 
@@ -39,8 +44,9 @@ def ultralytics_names(keys: list[str]) -> dict[str, str]:
     is_v5 = any(match[1] == "convs_pred" for match in branches)
     stages = [m for key in keys if (m := re.match(r"backbone\.stage(\d)\.(\d)\.", key))]
     last = max((2 * int(m[1]) - 1 + int(m[2]) for m in stages), default=0)
-    paths = len({match[2] for match in branches}) - 1  # steps down and steps up
-    step = 4 if is_v5 else 3  # layers of a step of the top-down path
+    # Steps of the neck from the coarsest level to the finest, and as many back
+    paths = len({match[2] for match in branches}) - 1
+    step = 4 if is_v5 else 3  # layers of a step to the finer level
     first_down = last + step * paths + 1
     detect = first_down + 3 * paths
 
@@ -77,7 +83,7 @@ def ultralytics_names(keys: list[str]) -> dict[str, str]:
 
 
 def constants(model: nn.Module) -> dict[str, Tensor]:
-    """What Ultralytics keeps among the weights and we do not: it never changes.
+    """What Ultralytics keeps among the weights and MMYOLO in the config.
 
     Args:
         model: A detector of ours.
@@ -147,6 +153,13 @@ def from_ultralytics(
 
 def to_ultralytics(source: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Rename our entries to Ultralytics'; the inverse of :func:`from_ultralytics`.
+
+    Args:
+        source: Our state dict.
+        model: The detector that it is of.
+
+    Returns:
+        Their state dict, with :func:`constants`.
 
     Raises:
         ValueError: An entry is missing, unknown or of another shape.

@@ -39,13 +39,18 @@ class YoloData:
 
 @dataclass
 class Report:
-    """What was not taken as it stands: for each reason how often, and where first."""
+    """What a conversion left out or took as background, and why.
+
+    Args:
+        counts: How often, by reason.
+        examples: The first file, or line of a file, by reason.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, reason: str, place: str) -> None:
-        """Count one more."""
+        """Count one more, at a file or a line of it."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         self.examples.setdefault(reason, place)
 
@@ -120,8 +125,8 @@ def find_images(places: Iterable[Path]) -> list[Path]:
     """The images of a split, each once.
 
     Args:
-        places: Folders, which are searched to the bottom, or texts with the path of an
-            image in each line, relative to the text's folder.
+        places: Folders, searched with all folders in them, or text files with the path
+            of an image in each line, relative to the folder of the text file.
 
     Returns:
         Their paths, in each place in order.
@@ -164,8 +169,8 @@ def parse_line(
         num_classes: The number C of classes.
 
     Returns:
-        Label and box xyxy in parts of the image, cut at its border, and ''. Or None,
-        and why the line is skipped.
+        Label (0-based) and box (x1, y1, x2, y2), as parts of the image's width and
+        height and cut at its border, and ''. Or None, and why the line is skipped.
     """
     try:
         label, *numbers = map(float, line.split())
@@ -198,12 +203,12 @@ def to_coco(
 
     Args:
         data: From :func:`read_data_yaml`.
-        split: Which.
-        progress: Wraps the images, to show progress.
+        split: A key of ``data.splits``.
+        progress: Gets the paths of the images and yields them, to show progress.
 
     Returns:
-        The COCO content, with names of images relative to ``data.root`` and categories
-        in the order of the classes; and what was skipped.
+        The content of a COCO file, boxes in pixels, names of images relative to
+        ``data.root``, and class k as category k + 1; and what was left out.
 
     Raises:
         YoloDataError: There is no image.
