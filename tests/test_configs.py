@@ -55,7 +55,7 @@ YOLO11 = (
     "model.bbox_head.head_module.",
     "model.bbox_head.prior_generator.strides",
 )
-ABLATION = ("published_",)
+ABLATION = ("published",)
 ADAMW = (
     "base_lr",
     "optim_wrapper",

@@ -92,7 +92,8 @@ def test_an_image_without_boxes(run, boxes, tmp_path):
         (
             (),
             {"config": BASELINE, "model.bbox_head.type": "YOLOv8Head"},
-            "error: bbox_head must be an AreaAwareYOLOv8Head, got YOLOv8Head",
+            "error: bbox_head must be an AreaAwareYOLOv8Head, got YOLOv8Head of a "
+            "YOLODetector",
         ),
     ],
 )
