@@ -131,15 +131,15 @@ def _check_categories(
             yield Finding(
                 f"{place}.ann_file",
                 f"it has other classes than {first}.ann_file: "
-                f"{_difference(names, expected)}. Write the same `categories`, in the same order, "
-                "into both files",
+                f"{_difference(names, expected)}. Write the same `categories`, in "
+                "the same order, into both",
             )
     classes = list(train_sets[0][1].metainfo.get("classes") or ())
     if classes and expected != classes:
         yield Finding(
             f"{first}.metainfo.classes",
-            f"the annotations have {_difference(expected, classes)}: give the names as in the file, in its order, or "
-            "results and class weights go under wrong names",
+            f"the annotations have {_difference(expected, classes)}: give the names in "
+            "the order of the file, or results and class weights go under wrong names",
             is_error=False,
         )
 

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from torch import nn
-
 
 class Head(NamedTuple):
     """What one class of heads takes.
@@ -53,22 +51,22 @@ HEADS = dict(
     GFLHead=_ON_QUALITY,
     VFNetHead=_ON_QUALITY,
     TOODHead=_ON_QUALITY,
-    SSDHead=Head(slots=()),
+    SSDHead=_ON_QUALITY,  # it has no loss module at all
     DETRHead=_ON_QUALITY,
     BBoxHead=Head(form="softmax"),
     Shared2FCBBoxHead=Head(ours="AreaAwareShared2FCBBoxHead", form="softmax"),
 )
-UNKNOWN = Head()
+UNKNOWN = Head(slots=())
 
 
-def is_known(head: nn.Module) -> bool:
-    """Whether the table has the head, or one that it descends from."""
-    return any(cls.__name__ in HEADS for cls in type(head).__mro__)
+def is_known(head: type) -> bool:
+    """Whether the table has a class of heads, or one that it descends from."""
+    return facts_of(head) is not UNKNOWN
 
 
-def facts_of(head: nn.Module) -> Head:
-    """The line of the table for a head; ``UNKNOWN`` where there is none."""
-    names = [cls.__name__ for cls in type(head).__mro__]
+def facts_of(head: type) -> Head:
+    """The line of the table for a class; ``UNKNOWN`` where there is none."""
+    names = [cls.__name__ for cls in head.__mro__]
     return next((HEADS[name] for name in names if name in HEADS), UNKNOWN)
 
 

@@ -3,16 +3,11 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 
-from mmdet.models.detectors import BaseDetector
 from mmengine.registry import MODELS
 from torch import nn
 
 from ..models.label_weighting import LabelWeighting
-from ..models.losses import (
-    AreaAwareBCELoss,
-    BgPenaltyLoss,
-    PosWeightedCrossEntropyLoss,
-)
+from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from .finding import Finding
 from .heads import HEADS, UNKNOWN, facts_of, heads_with, is_known
 
@@ -30,19 +25,33 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
     Yields:
         The findings.
     """
-    for at, part in _parts(cfg, place):
-        if part.get("loss_bg") is None or "type" not in part:
-            continue
-        name = _type_name(part)
-        if name != TAKES_PENALTY and not _takes(part["type"], "loss_bg"):
+    parts = list(_parts(cfg, place))
+    classes = [cls for _, part in parts if (cls := _class_of(part)) is not None]
+    has_assigner = any(facts_of(cls).calls_sparse_assigner for cls in classes)
+    for at, part in parts:
+        slot, name = at.rpartition(".")[2], _type_name(part)
+        if part.get("loss_bg") is not None and not _takes_penalty(part):
             fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
             if name == "YOLOv8Head":
                 fix = f"set {_type_is(at, TAKES_PENALTY)}"
             yield Finding(f"{at}.loss_bg", f"{name} has no background penalty: {fix}")
+        if name == "BgPenaltyLoss" and slot != "loss_bg":
+            yield Finding(
+                at,
+                f"BgPenaltyLoss is no {slot}, it comes beside the losses, as loss_bg "
+                f"of {TAKES_PENALTY}: leave {slot} as the recipe has it",
+            )
+        if name == ASSIGNER and not has_assigner:
+            yield Finding(
+                at,
+                f"no head of this model calls a {ASSIGNER}: leave the assigner as the "
+                "recipe has it. The heads that call one: "
+                f"{heads_with('calls_sparse_assigner')}",
+            )
 
 
 def model_findings(model: nn.Module, place: str = "model") -> Iterator[Finding]:
-    """What is wrong with the losses and assigners of a model.
+    """What is wrong with the losses of a model.
 
     Args:
         model: Built.
@@ -57,17 +66,13 @@ def model_findings(model: nn.Module, place: str = "model") -> Iterator[Finding]:
             for kind, check in CHECKS.items():
                 if isinstance(loss, kind):
                     yield from check(head, at, slot, loss)
-        # A detector hands its own on. (That of RoI heads has an assigner, too.)
-        cfg = getattr(head, "train_cfg", None)
-        if cfg is not None and not isinstance(head, BaseDetector):
-            yield from _check_assigner(head, at, cfg)
 
 
 def _check_bce(
     head: nn.Module, place: str, slot: str, loss: AreaAwareBCELoss
 ) -> Iterator[Finding]:
     where = f"{place}.{slot}"
-    facts = facts_of(head)
+    facts = facts_of(type(head))
     if not loss.has_head:
         if loss.area_weight is not None:
             yield Finding(where, _area_advice(head, place, loss))
@@ -98,7 +103,7 @@ def _check_bce(
 
 def _area_advice(head: nn.Module, place: str, loss: AreaAwareBCELoss) -> str:
     start = f"area_weight={loss.area_weight!r} needs the areas of the assigned boxes, "
-    facts, name = facts_of(head), type(head).__name__
+    facts, name = facts_of(type(head)), type(head).__name__
     if isinstance(head, LabelWeighting):
         return (
             f"{start}and {name} weighs by itself: move it to {place}.area_weight, and "
@@ -122,8 +127,8 @@ def _area_advice(head: nn.Module, place: str, loss: AreaAwareBCELoss) -> str:
 def _check_positive_weight(
     head: nn.Module, place: str, slot: str, loss: PosWeightedCrossEntropyLoss
 ) -> Iterator[Finding]:
-    facts, name = facts_of(head), type(head).__name__
-    if not is_known(head):
+    facts, name = facts_of(type(head)), type(head).__name__
+    if not is_known(type(head)):
         return
     where = f"{place}.{slot}"
     if facts.form is None or slot not in facts.slots:
@@ -147,31 +152,6 @@ def _check_positive_weight(
             f"reduction={loss.reduction!r}, where {name} counts on {own!r}: set "
             f"reduction={own!r}",
         )
-
-
-def _check_penalty(
-    head: nn.Module, place: str, slot: str, loss: BgPenaltyLoss
-) -> Iterator[Finding]:
-    if slot == "loss_bg":
-        return  # a head that has one has asked for it
-    yield Finding(
-        f"{place}.{slot}",
-        f"BgPenaltyLoss is no {slot}, it comes beside the losses, as "
-        f"model.bbox_head.loss_bg of {TAKES_PENALTY}. {_keep_its_loss(head, slot)}",
-    )
-
-
-def _check_assigner(head: nn.Module, place: str, cfg: Mapping) -> Iterator[Finding]:
-    if facts_of(head).calls_sparse_assigner:
-        return
-    for at, part in _parts(cfg, f"{place}.train_cfg"):
-        if _type_name(part) == ASSIGNER:
-            yield Finding(
-                at,
-                f"{type(head).__name__} does not call a {ASSIGNER}: leave the assigner "
-                "as the recipe has it. The heads that take one: "
-                f"{heads_with('calls_sparse_assigner')}",
-            )
 
 
 def _keep_its_loss(head: nn.Module, slot: str) -> str:
@@ -198,16 +178,22 @@ def _type_name(cfg: Mapping) -> str:
     return str(getattr(name, "__name__", name)).rpartition(".")[2]
 
 
-def _takes(type_: str | type, keyword: str) -> bool:
-    """Whether a registered class has a keyword; also if there is no such class."""
+def _class_of(cfg: Mapping) -> type | None:
+    """The registered class that a config builds."""
+    type_ = cfg.get("type")
     if isinstance(type_, str):
         with MODELS.switch_scope_and_registry(None) as registry:
             type_ = registry.get(type_)
-    if not inspect.isclass(type_):
+    return type_ if inspect.isclass(type_) else None
+
+
+def _takes_penalty(cfg: Mapping) -> bool:
+    """Whether a head has a keyword for it; also if it is not registered here."""
+    cls = _class_of(cfg)
+    if cls is None or _type_name(cfg) == TAKES_PENALTY:
         return True
-    return any(
-        keyword in inspect.signature(cls.__init__).parameters for cls in type_.__mro__
-    )
+    parameters = [inspect.signature(base.__init__).parameters for base in cls.__mro__]
+    return any("loss_bg" in names for names in parameters)
 
 
 def _parts(cfg, place: str) -> Iterator[tuple[str, Mapping]]:
@@ -227,5 +213,4 @@ Check = Callable[[nn.Module, str, str, nn.Module], Iterator[Finding]]
 CHECKS: dict[type, Check] = {
     AreaAwareBCELoss: _check_bce,
     PosWeightedCrossEntropyLoss: _check_positive_weight,
-    BgPenaltyLoss: _check_penalty,
 }

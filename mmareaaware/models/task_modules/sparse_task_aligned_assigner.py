@@ -36,8 +36,9 @@ class SparseTaskAlignedAssigner(nn.Module):
     assigner lets a contested prior go to a box that does not contain it, and takes a
     box whose coordinates add up to 0 or less for padding; this one does neither.
 
-    Replaces ``BatchTaskAlignedAssigner`` where mmyolo has it (YOLOv6, PP-YOLOE, YOLOv8),
-    with the same config keys; in another head a training with it is refused. The defaults are those of YOLOv8. For a recipe that leaves keys to the defaults of
+    Replaces ``BatchTaskAlignedAssigner`` where mmyolo has it, in YOLOv6, YOLOv8 and
+    PP-YOLOE, with the same config keys; in another head a training with it is refused.
+    The defaults are those of YOLOv8. For a recipe that leaves keys to the defaults of
     ``BatchTaskAlignedAssigner``, as those of YOLOv6 and PP-YOLOE do, write
     ``use_ciou=False, eps=1e-7`` too. ``AreaAwareYOLOv8Head`` calls :meth:`assign` and
     needs no dense target either.
