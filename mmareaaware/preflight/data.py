@@ -1,7 +1,7 @@
 """Labels, boxes and categories of the data sets of a training."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,17 +69,21 @@ class Annotations(NamedTuple):
     @classmethod
     def of(cls, dataset) -> "Annotations":
         """Read them from a data set that can list them."""
-        per_image = [
-            dataset.get_data_info(index).get("instances") or []
-            for index in range(len(dataset))
-        ]
-        instances = list(chain.from_iterable(per_image))
-        boxes = [i["bbox"] for i in instances]
+        # Flat lists of numbers: what is kept of a million boxes, Python's garbage
+        # collector would look at again and again.
+        sides, labels, trains, per_image = [], [], [], []
+        for index in range(len(dataset)):
+            instances = dataset.get_data_info(index).get("instances") or []
+            per_image.append(len(instances))
+            for instance in instances:
+                sides.extend(instance["bbox"])
+                labels.append(instance["bbox_label"])
+                trains.append(not instance.get("ignore_flag", 0))
         return cls(
-            np.array(boxes, dtype=np.float64).reshape(len(boxes), -1),
-            np.array([i["bbox_label"] for i in instances], dtype=np.int64),
-            np.array([not i.get("ignore_flag", 0) for i in instances], dtype=bool),
-            np.repeat(np.arange(len(per_image)), [len(i) for i in per_image]),
+            np.array(sides, dtype=np.float64).reshape(len(labels), -1 if labels else 4),
+            np.array(labels, dtype=np.int64),
+            np.array(trains, dtype=bool),
+            np.repeat(np.arange(len(per_image)), per_image),
             dataset,
         )
 
