@@ -77,6 +77,8 @@ def _check_bce(
         if loss.area_weight is not None:
             yield Finding(where, _area_advice(head, place, loss))
             return
+        if not is_known(type(head)):  # somebody's own
+            return
         if slot != "loss_cls" or not facts.reductions:
             yield Finding(
                 where,
