@@ -9,8 +9,10 @@ from .compat import activate, has_mmyolo
 active_compat = activate()
 
 from . import datasets, engine, evaluation, models  # noqa: E402
+from .preflight import check_all_runs  # noqa: E402
 from .version import __version__  # noqa: E402
 
+check_all_runs()
 if not has_mmyolo():
     from .without_mmyolo import register_placeholders
 

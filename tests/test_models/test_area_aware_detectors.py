@@ -322,7 +322,7 @@ def test_roi_targets_joined_or_by_image():
 def test_a_weight_of_zero_takes_no_sample_from_the_average():
     """mmdet divides by the number of samples whose label weight is above 0."""
     expected, _, areas, _ = roi_loss()
-    nothing = dict(type="StepAreaWeight", edges=(), weights=(0.0,))
+    nothing = dict(type="StepAreaWeight", sides=(), weights=(0.0,))
     grads, *_ = roi_loss(area_weight=nothing, normalize="none")
     assert torch.equal(grads[areas == 0], expected[areas == 0])
     assert grads[areas > 0].abs().max() < 1e-30

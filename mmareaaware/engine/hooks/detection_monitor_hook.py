@@ -20,12 +20,14 @@ from torch import Tensor, nn
 
 from .classification_probe import ClassificationProbe
 
-ADVICE = (
-    "The classifier calls nearly everything background. What helps: more weight on "
-    "foreground (PosWeightedCrossEntropyLoss with pos_weight=5.0 in rpn_head.loss_cls "
-    "and 3.0 in roi_head.bbox_head.loss_cls), clipped gradients "
-    "(optim_wrapper.clip_grad=dict(max_norm=10)), a lower learning rate or a longer "
-    "warm-up, and a smaller λ_bg if there is a background penalty"
+COLLAPSE = "The classifier calls nearly everything background. What helps: "
+FOR_TWO_STAGES = (
+    "more weight on foreground (PosWeightedCrossEntropyLoss with pos_weight=5.0 in "
+    "rpn_head.loss_cls and 3.0 in roi_head.bbox_head.loss_cls), "
+)
+FOR_ALL = (
+    "clipped gradients (optim_wrapper.clip_grad=dict(max_norm=10)), a lower learning "
+    "rate or a longer warm-up, and a smaller λ_bg if there is a background penalty"
 )
 
 
@@ -177,11 +179,13 @@ class DetectionMonitorHook(Hook):
         self._low_looks += 1
         if self._low_looks != self.patience:
             return
+        is_two_stage = hasattr(_unwrap(runner.model), "roi_head")
+        advice = FOR_TWO_STAGES + FOR_ALL if is_two_stage else FOR_ALL
         message = (
             f"detections collapsed: at iteration {runner.iter + 1} there are "
             f"{detections:.3g} per image with a score of {self.score_thrs[0]:g} or "
             f"more, and there were fewer than {self.min_detections:g} in the last "
-            f"{self.patience} looks. {ADVICE}"
+            f"{self.patience} looks. {COLLAPSE}{advice}"
         )
         if self.stop_on_collapse:
             raise RuntimeError(message)

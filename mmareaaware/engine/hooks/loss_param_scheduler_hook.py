@@ -50,7 +50,8 @@ class LossParamSchedulerHook(Hook):
     Raises:
         ValueError: The schedule is unknown, or a number is negative. Before the first
             iteration, when the model has no such number or does not accept
-            ``max_value``, or when the loop has no epochs to count.
+            ``max_value``, when another hook sets it too, or when the loop has no epochs
+            to count.
 
     Example:
         >>> custom_hooks = [
@@ -112,6 +113,12 @@ class LossParamSchedulerHook(Hook):
                 logging.WARNING,
             )
         rivals = [h for h in runner.hooks if isinstance(h, LossParamSchedulerHook)]
+        if [h.param for h in rivals].count(self.param) > 1:
+            raise ValueError(
+                f"two LossParamSchedulerHooks set {self.param}, and it can have one "
+                "value only: leave one of them in custom_hooks (a recipe that inherits "
+                "`*_base_.custom_hooks` has that of its base already: change that one)"
+            )
         names = [h.param.rpartition(".")[2] for h in rivals]
         self._log_name = self._name if names.count(self._name) == 1 else self.param
         # By itself LogProcessor logs the mean over some iterations of what has "loss"
@@ -146,7 +153,8 @@ def _resolve(model, path: str) -> tuple[object, str]:
                 f"has the modules {children} and the numbers {numbers}. For the "
                 "background penalty set "
                 "model.bbox_head.type='AreaAwareYOLOv8Head' and "
-                "model.bbox_head.loss_bg=dict(type='BgPenaltyLoss')"
+                "model.bbox_head.loss_bg=dict(type='BgPenaltyLoss'); without one take "
+                "this LossParamSchedulerHook out of custom_hooks"
             )
         if not is_last:
             owner = value

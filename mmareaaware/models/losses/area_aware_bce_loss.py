@@ -99,9 +99,9 @@ class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
     over the weights; it says so with :meth:`set_num_classes`. In a head that does not
     know it, a stock mm head, a loss with an area weight raises when the runner
     initialises the weights, before the first iteration. Without an area weight it
-    serves stock heads too: with ``reduction='none'``, which the stock YOLOv8 recipes
-    have, it is mmdet's sigmoid ``CrossEntropyLoss``. (``'mean'`` divides by S, and so
-    does the stock ``YOLOv8Head``.)
+    serves the stock ``YOLOv8Head`` too: with ``reduction='none'``, which its recipes
+    have, it is mmdet's sigmoid ``CrossEntropyLoss``. Other stock heads sum and divide
+    in ways of their own, and a training with it in one of them is refused.
 
     Args:
         area_weight: Config or instance of an area weight; None for none.
@@ -302,7 +302,9 @@ def _check_reduction(name: str, value: str) -> None:
 
 def _needs_areas(area_weight: AreaWeightLike) -> str:
     return (
-        f"area_weight={area_weight!r} needs the areas of the assigned boxes, and this "
-        "head passes none. Use bbox_head.type='AreaAwareYOLOv8Head' (or pass "
-        "`areas=...` yourself); area_weight=None is the plain loss"
+        f"area_weight={area_weight!r} needs the areas of the assigned boxes, and the "
+        "head passes none. AreaAwareYOLOv8Head, for YOLOv8 and YOLO11, does; "
+        "AreaAwareRetinaHead, AreaAwareATSSHead, AreaAwareRPNHead and "
+        "AreaAwareShared2FCBBoxHead have an area_weight themselves and keep their "
+        "loss_cls; other heads have none yet. (A loop of your own passes `areas=...`)"
     )

@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -160,36 +161,37 @@ class StepAreaWeight(AreaWeight):
     """One weight per size class, by default COCO's small, medium and large.
 
     Args:
-        edges: Ascending areas in px² that separate the classes; an area equal to an
-            edge belongs to the larger class.
-        weights: One weight more than edges, from small to large.
+        sides: Ascending sides in px, as the ``size_bins`` of ``SizeBinnedCocoMetric``,
+            of the squares whose areas separate the classes; such an area itself belongs
+            to the larger class.
+        weights: One weight more than sides, from small to large.
 
     Raises:
-        ValueError: The edges do not ascend, a weight is negative, or the numbers of
-            edges and weights do not fit.
+        ValueError: The sides do not ascend from above 0, a weight is negative, or the
+            numbers of sides and weights do not fit.
     """
 
     def __init__(
         self,
-        edges: Sequence[float] = (32**2, 96**2),
+        sides: Sequence[float] = (32, 96),
         weights: Sequence[float] = (2.0, 1.5, 1.0),
     ) -> None:
-        if len(weights) != len(edges) + 1:
+        if len(weights) != len(sides) + 1:
             raise ValueError(
-                f"{len(edges)} edges need {len(edges) + 1} weights, got edges={edges} "
+                f"{len(sides)} sides need {len(sides) + 1} weights, got sides={sides} "
                 f"and weights={weights}"
             )
-        if list(edges) != sorted(set(edges)):
-            raise ValueError(f"edges must ascend, got {edges}")
-        if min(weights) < 0:
+        if not all(low < high for low, high in pairwise((0, *sides))):
+            raise ValueError(f"sides must be positive and ascend, got {sides}")
+        if not all(weight >= 0 for weight in weights):
             raise ValueError(f"weights must not be negative, got {weights}")
-        self.edges = tuple(edges)
+        self.sides = tuple(sides)
         self.weights = tuple(weights)
 
     def __call__(self, positives: Positives) -> Tensor:
         result = torch.full_like(positives.areas, self.weights[0])
-        for edge, weight in zip(self.edges, self.weights[1:], strict=True):
-            result = result.masked_fill(positives.areas >= edge, weight)
+        for side, weight in zip(self.sides, self.weights[1:], strict=True):
+            result = result.masked_fill(positives.areas >= side**2, weight)
         return result
 
 

@@ -1,5 +1,6 @@
 """The settings of a loss that have a number for each class, and their life."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -78,7 +79,7 @@ class PerClassSettings(nn.Module):
         Raises:
             ValueError: A count is negative, or their number is not that of the classes.
         """
-        if class_counts is not None and min(class_counts) < 0:
+        if class_counts is not None and not all(n >= 0 for n in class_counts):
             raise ValueError(f"class_counts must not be negative, got {class_counts}")
         self.class_counts = class_counts
         self.class_weights = _numbers(self._class_weight, class_counts)
@@ -148,8 +149,11 @@ def _build(setting: PerClass) -> Sequence[float] | Rule | None:
             "class weights and margins are lists of numbers or configs, for example "
             f"dict(type='LDAMMargin'), got {setting!r}"
         )
-    if min(setting) < 0:
-        raise ValueError(f"class weights and margins must not be negative: {setting}")
+    if not all(0 <= value < math.inf for value in setting):  # nan is not
+        raise ValueError(
+            "class weights and margins must be finite and not negative, got "
+            f"{list(setting)}"
+        )
     return setting
 
 

@@ -44,8 +44,10 @@ class PosWeightedCrossEntropyLoss(CrossEntropyLoss):
     ) -> None:
         if not 0 < pos_weight < float("inf"):
             raise ValueError(f"pos_weight must be positive, got {pos_weight}")
-        if class_weight is not None and not min(class_weight) >= 0:
-            raise ValueError(f"class_weight must not be negative, got {class_weight}")
+        if not all(0 <= weight < float("inf") for weight in class_weight or ()):
+            raise ValueError(
+                f"class_weight must be finite and not negative, got {class_weight}"
+            )
         if avg_by_weight and reduction != "mean":
             raise ValueError(
                 "avg_by_weight=True goes with reduction='mean' only, got "

@@ -36,7 +36,8 @@ class SparseTaskAlignedAssigner(nn.Module):
     assigner lets a contested prior go to a box that does not contain it, and takes a
     box whose coordinates add up to 0 or less for padding; this one does neither.
 
-    Replaces ``BatchTaskAlignedAssigner`` in any mmyolo head, with the same config keys.
+    Replaces ``BatchTaskAlignedAssigner`` where mmyolo has it, in YOLOv6, YOLOv8 and
+    PP-YOLOE, with the same config keys; in another head a training with it is refused.
     The defaults are those of YOLOv8. For a recipe that leaves keys to the defaults of
     ``BatchTaskAlignedAssigner``, as those of YOLOv6 and PP-YOLOE do, write
     ``use_ciou=False, eps=1e-7`` too. ``AreaAwareYOLOv8Head`` calls :meth:`assign` and
@@ -163,7 +164,15 @@ class SparseTaskAlignedAssigner(nn.Module):
 
         Returns:
             The targets of the P positive priors, and which box each got, (P,).
+
+        Raises:
+            RuntimeError: A label is none of a class (on a GPU: a device-side assert).
         """
+        # Seen on the device, without waiting for it: -1 would be the last class
+        is_class = (labels >= 0) & (labels < self.num_classes)
+        torch._assert_async(
+            is_class.all(), f"a label is outside 0...{self.num_classes - 1}"
+        )
         num_imgs, num_priors = pred_boxes.shape[:2]
         pred_boxes = at_least_float32(pred_boxes).flatten(0, 1)  # (B·N, 4)
         boxes = boxes.to(pred_boxes.dtype)

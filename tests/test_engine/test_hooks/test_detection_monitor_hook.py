@@ -157,9 +157,12 @@ def test_detections_are_those_of_inference(
 class Watched:
     """A runner that is at some iteration and finds so many detections."""
 
-    def __init__(self, hook):
+    def __init__(self, hook, stages=2):
         self.hook = hook
         self.iter = 0
+        self.model = torch.nn.Module()
+        if stages == 2:
+            self.model.roi_head = torch.nn.Module()
         self.logger = logging.getLogger("watched")
 
     def look(self, *detections):
@@ -182,6 +185,15 @@ def test_warns_once_per_episode(caplog):
     text = caplog.records[0].getMessage()
     assert "detections collapsed: at iteration 61 there are 0.05 per image" in text
     assert "PosWeightedCrossEntropyLoss" in text
+
+
+def test_one_stage_gets_no_advice_for_an_rpn(caplog):
+    runner = Watched(DetectionMonitorHook(patience=1), stages=1)
+    with caplog.at_level(logging.WARNING, "watched"):
+        runner.look(0)
+    (record,) = caplog.records
+    assert "rpn_head" not in record.getMessage()
+    assert "clip_grad" in record.getMessage()
 
 
 def test_stops_on_demand():

@@ -292,7 +292,9 @@ def test_auto_counts_must_be_filled():
         (dict(margin="LDAMMargin"), "got 'LDAMMargin'"),
         (dict(class_counts="all"), "must be a list of counts or 'auto', got 'all'"),
         (dict(margin=dict(type="LDAMMargin")), "class_counts='auto'.*got None"),
-        (dict(class_weight=[1, -2]), r"must not be negative: \[1, -2\]"),
+        (dict(class_weight=[1, -2]), r"finite and not negative, got \[1, -2\]"),
+        (dict(class_weight=[1, math.nan]), r"finite and not negative, got \[1, nan\]"),
+        (dict(margin=[math.inf]), r"finite and not negative, got \[inf\]"),
         (
             dict(margin=dict(type="LDAMMargin"), class_counts=[1, -2]),
             r"must not be negative, got \[1, -2\]",

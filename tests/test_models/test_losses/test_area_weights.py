@@ -139,8 +139,13 @@ def test_missing_geometry_is_named(weight, missing):
         (lambda: PowerAreaWeight(ref_area=-1), "ref_area must be positive, got -1"),
         (lambda: PowerAreaWeight(gamma=-0.5), "gamma must not be negative, got -0.5"),
         (lambda: LogAreaWeight(ref_area=1), "ref_area must be above 1 px², got 1"),
-        (lambda: StepAreaWeight(edges=(9, 4)), "edges must ascend, got"),
-        (lambda: StepAreaWeight(weights=(1, 2)), "2 edges need 3 weights"),
+        (lambda: StepAreaWeight(sides=(9, 4)), "positive and ascend, got"),
+        (lambda: StepAreaWeight(sides=(0, 4)), "positive and ascend, got"),
+        (lambda: StepAreaWeight(weights=(1, 2)), "2 sides need 3 weights"),
+        (
+            lambda: StepAreaWeight(weights=(1, 2, float("nan"))),
+            "weights must not be negative",
+        ),
         (lambda: AreaMismatchWeight(beta=-1), "beta must not be negative, got -1"),
         (
             lambda: PyramidMembershipWeight(temperature=0),
@@ -207,3 +212,9 @@ def test_no_target_is_finite(number):
     weights, mean = weighting().weigh(Positives(nothing), nothing)
     assert (weights == 1).all()
     assert mean == 0
+
+
+def test_sides_of_steps_are_those_of_the_metric():
+    weight = StepAreaWeight(sides=(12, 40), weights=(3.0, 2.0, 1.0))
+    sides = torch.tensor([11.9, 12.0, 39.9, 40.0])
+    assert weight(Positives(sides**2)).tolist() == [3.0, 2.0, 2.0, 1.0]

@@ -138,7 +138,7 @@ def test_nothing_to_learn_is_finite(sigmoid, avg_by_weight, case, device):
         (dict(pos_weight=float("nan")), "pos_weight must be positive, got nan"),
         (
             dict(class_weight=[1, -1]),
-            r"class_weight must not be negative, got \[1, -1\]",
+            r"class_weight must be finite and not negative, got \[1, -1\]",
         ),
         (dict(use_mask=True), "use_mask=True"),
         (dict(avg_by_weight=True, reduction="sum"), "got reduction='sum'"),

@@ -257,6 +257,15 @@ def test_no_boxes():
     assert not result["assigned_scores"].any()
 
 
+@pytest.mark.parametrize("label", [-1, -2, 100])
+def test_a_label_of_no_class_is_refused(label):
+    args = list(crowd())
+    args[3] = args[3].clone()
+    args[3][0, 0] = label
+    with pytest.raises(RuntimeError, match=r"a label is outside 0\.\.\."):
+        build()(*args)
+
+
 def test_not_a_number_is_seen():
     args = crowd()
     args[0][0, :, 2] = float("nan")
