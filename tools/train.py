@@ -46,10 +46,6 @@ def main() -> None:
                 "the config is for: auto_scale_lr=dict(base_batch_size=16)"
             )
         cfg.auto_scale_lr.enable = True
-    cfg.custom_hooks = [
-        *(cfg.get("custom_hooks") or []),
-        dict(type="StaleScalarsHook"),
-    ]
     if args.resume == "auto":
         checkpoint = find_latest_checkpoint(cfg.work_dir)
     else:

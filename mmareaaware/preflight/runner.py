@@ -1,5 +1,7 @@
 """Has every run of MMEngine checked, whatever its config and whatever starts it.
 
+And logged without the numbers of an earlier one that it resumes.
+
 Our modules cannot check themselves: they do not know the head they sit in, and some
 stock heads (TOOD, RTMDet, DINO) never call their ``init_weights``. A config may name no
 hook of ours, and ``train.py`` may be anybody's. So the two methods of MMEngine's
@@ -12,6 +14,7 @@ from functools import wraps
 
 from mmengine.runner import Runner
 
+from ..engine.hooks import StaleScalarsHook
 from .finding import settle
 from .hook import PreflightHook
 from .model import config_findings
@@ -39,5 +42,6 @@ def _adds_hook(register_hooks):
     def wrapped(self, *args, **kwargs):
         register_hooks(self, *args, **kwargs)
         self.register_hook(PreflightHook())
+        self.register_hook(StaleScalarsHook())
 
     return wrapped

@@ -220,11 +220,6 @@ def test_resume_falls_back_on_load_from(start, tmp_path, interrupted):
     )
 
 
-def test_every_run_logs_its_own_numbers_only(start):
-    cfg = start("train.py", 'custom_hooks = [dict(type="EMAHook")]')
-    assert [hook.type for hook in cfg.custom_hooks] == ["EMAHook", "StaleScalarsHook"]
-
-
 def test_auto_scale_lr(start):
     text = "auto_scale_lr = dict(enable=False, base_batch_size=16)"
     assert start("train.py", text).auto_scale_lr.enable is False

@@ -13,7 +13,7 @@ class StaleScalarsHook(Hook):
     penalty that resumes one with it would show a ``lambda_bg`` and a ``loss_bg`` that
     it does not have. With this hook the history of a scalar of the training goes on
     with its first new value, and in the first iteration at that. What comes later, once
-    in a while, begins anew. ``tools/train.py`` adds the hook to every run.
+    in a while, begins anew. Importing the package adds the hook to every run.
     """
 
     def __init__(self) -> None:

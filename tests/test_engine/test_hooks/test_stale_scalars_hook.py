@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from mmareaaware.engine.hooks import StaleScalarsHook
+import mmareaaware  # noqa: F401 (adds the hook to every run)
 
 
 class Toy(BaseModel):
@@ -40,7 +40,7 @@ class Tell(Hook):
 def train(tmp_path):
     """Trains for some epochs of 3 iterations; the lines of its log."""
 
-    def run(name, epochs, penalty=True, hooks=(), resume=None):
+    def run(name, epochs, penalty=True, resume=None):
         work_dir = tmp_path / name
         Runner(
             Toy(penalty),
@@ -57,7 +57,7 @@ def train(tmp_path):
                 logger=dict(type="LoggerHook", interval=1),
                 checkpoint=dict(type="CheckpointHook", interval=1),
             ),
-            custom_hooks=[Tell(), *hooks],
+            custom_hooks=[Tell()],
             default_scope="mmengine",
             experiment_name=f"{tmp_path.name}-{name}",
             load_from=resume and str(resume),
@@ -69,14 +69,14 @@ def train(tmp_path):
     return run
 
 
-def test_a_run_without_penalty_logs_none(train, tmp_path):
+def test_a_run_without_penalty_logs_none(train, tmp_path, monkeypatch):
     train("with", 2)
     checkpoint = tmp_path / "with/epoch_2.pth"
-    stale = train("stale", 4, penalty=False, resume=checkpoint)
-    assert all({"loss_bg", "lambda_bg"} <= line.keys() for line in stale)  # the problem
-    lines = train(
-        "without", 4, penalty=False, hooks=[StaleScalarsHook()], resume=checkpoint
-    )
+    with monkeypatch.context() as stock:  # the problem
+        stock.setattr(Runner, "register_hooks", Runner.register_hooks.__wrapped__)
+        stale = train("stale", 4, penalty=False, resume=checkpoint)
+    assert all({"loss_bg", "lambda_bg"} <= line.keys() for line in stale)
+    lines = train("without", 4, penalty=False, resume=checkpoint)
     assert [line["step"] for line in lines] == list(range(7, 13))
     for line in lines:
         assert not {"loss_bg", "lambda_bg"} & line.keys()
@@ -88,12 +88,7 @@ def test_a_run_without_penalty_logs_none(train, tmp_path):
 
 def test_it_changes_nothing_where_all_goes_on(train, tmp_path):
     whole = train("whole", 4)
-    resumed = train(
-        "resumed",
-        4,
-        hooks=[StaleScalarsHook()],
-        resume=tmp_path / "whole/epoch_2.pth",
-    )
+    resumed = train("resumed", 4, resume=tmp_path / "whole/epoch_2.pth")
     for line, expected in zip(resumed, whole[6:], strict=True):
         for key in line.keys() - {"time", "data_time", "memory"}:
             assert line[key] == expected[key]
