@@ -251,6 +251,9 @@ def plot(results: list[dict], names: list[str], path: Path) -> None:
         axes[1].plot(boxes, memory, marker="o", label=name)
     for axis, label in zip(axes, ("time / ms", "peak extra memory / MiB"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="boxes an image", ylabel=label)
+        numbers = [r["boxes"] for r in results]
+        axis.set_xticks(numbers, labels=numbers)
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3, which="both")
     axes[0].legend()
     case = results[0]
