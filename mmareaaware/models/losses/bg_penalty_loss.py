@@ -11,8 +11,8 @@ from .sparse_logits import SparseLogits
 
 MODES = ("max", "focal")
 NORMALIZERS = ("positives", "background")
-# What λ = 1000 is in the form divided by N_bg, on thermal images from a drone; there it
-# was chosen (docs/results.md).
+# About what λ = 1000 is in the form divided by N_bg, where that was chosen, on thermal
+# images from a drone; milder where objects are many and large (docs/results.md).
 DEFAULT_LAMBDA = 5.0
 
 
