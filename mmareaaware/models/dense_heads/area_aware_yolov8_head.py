@@ -201,9 +201,11 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
 
     def positives(self, matched: Matched) -> Positives:
         """What area weights may look at."""
+        both = torch.stack([matched.boxes, matched.pred_boxes.detach()])
+        areas, pred_areas = box_areas(both)
         return Positives(
-            areas=box_areas(matched.boxes),
-            pred_areas=box_areas(matched.pred_boxes.detach()),
+            areas=areas,
+            pred_areas=pred_areas,
             strides=matched.points[:, 2],
             level_strides=self.featmap_strides,
             image_area=matched.priors.input_area,
@@ -275,7 +277,9 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             outside = outside_background(matched.score_sums, ignored)
             sums["background"] = count_background(outside)
         sums = add_ranks(sums, self.sync_avg_factor)
-        shares = {k: share(v, self.sync_avg_factor) for k, v in sums.items()}
+        shares = {
+            k: share(v, self.sync_avg_factor) for k, v in sums.items() if k != "phi"
+        }
         if phi is None:
             return None, shares, {}
         mean = mean_of(sums["phi"], sums["targets"])
