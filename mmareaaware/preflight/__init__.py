@@ -1,8 +1,9 @@
 """What is seen before the first iteration: would this train on something else?"""
 
+from .config import config_findings
 from .data import data_findings
 from .finding import Finding, settle
-from .model import config_findings, model_findings
+from .model import model_findings
 from .runner import check_all_runs
 
 __all__ = [

@@ -9,13 +9,12 @@ import numpy as np
 from mmdet.models.dense_heads import RPNHead
 from torch import nn
 
+from ..models.task_modules import MAX_COORDINATE
 from .categories import read_categories
 from .finding import Finding
 
 TRAIN = "train_dataloader.dataset"
 VAL = "val_dataloader.dataset"
-# No image is as wide. What is beyond makes the losses inf or nan.
-MAX_COORDINATE = 1e6
 
 
 def data_findings(train_set, val_set, model: nn.Module) -> Iterator[Finding]:

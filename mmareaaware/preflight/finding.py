@@ -18,6 +18,11 @@ class Finding(NamedTuple):
         return f"{self.place}: {self.message}"
 
 
+def type_is(place: str, name: str) -> str:
+    """How a message says that the type at a place in the config is to be set."""
+    return f"{place}.type={name!r}"
+
+
 def settle(
     findings: Iterable[Finding], logger: MMLogger | str | None = "current"
 ) -> None:

@@ -16,6 +16,10 @@ class Head(NamedTuple):
             loss then; empty where there is none.
         calls_sparse_assigner: Whether it asks its assigner for soft targets as
             ``BatchTaskAlignedAssigner`` gives them.
+        overlap: That its recipes assign by.
+        loss_weights: Of ``loss_cls``, in its stock recipes for COCO.
+        is_scaled: Whether the recipes multiply these by C / 80 · 3 / L, for C classes
+            on L levels.
     """
 
     ours: str | None = None
@@ -23,17 +27,22 @@ class Head(NamedTuple):
     slots: tuple[str, ...] = ("loss_cls",)
     reductions: tuple[str, ...] = ()
     calls_sparse_assigner: bool = False
+    overlap: str = "CIoU"
+    loss_weights: tuple[float, ...] = (1.0,)
+    is_scaled: bool = False
 
 
 _WITH_OBJECTNESS = Head(form="sigmoid", slots=("loss_cls", "loss_obj"))
+# The smaller models have the first weight, the larger the second.
+_YOLOV5 = _WITH_OBJECTNESS._replace(loss_weights=(0.5, 0.3), is_scaled=True)
 _ON_LABELS = Head(form="sigmoid")
 _ON_QUALITY = Head()
-_VARIFOCAL = Head(calls_sparse_assigner=True)
+_VARIFOCAL = Head(calls_sparse_assigner=True, overlap="IoU")
 
-# By name, so that no head needs to be there. A class that is not in here is what the
-# first of its bases is that is: all heads of mmyolo but two descend from YOLOv5Head.
+# By name, so that no head needs to be there.
 HEADS = dict(
-    YOLOv5Head=_WITH_OBJECTNESS,
+    YOLOv5Head=_YOLOV5,
+    YOLOv7Head=_YOLOV5,
     YOLOXHead=_WITH_OBJECTNESS,
     YOLOv6Head=_VARIFOCAL,
     PPYOLOEHead=_VARIFOCAL,
@@ -42,6 +51,7 @@ HEADS = dict(
         form="sigmoid",
         reductions=("none", "sum"),
         calls_sparse_assigner=True,
+        loss_weights=(0.5,),
     ),
     RTMDetHead=_ON_QUALITY,
     RetinaHead=Head(ours="AreaAwareRetinaHead", form="sigmoid"),
@@ -53,21 +63,37 @@ HEADS = dict(
     TOODHead=_ON_QUALITY,
     SSDHead=_ON_QUALITY,  # it has no loss module at all
     DETRHead=_ON_QUALITY,
+    ConditionalDETRHead=_ON_QUALITY,
+    DeformableDETRHead=_ON_QUALITY,
+    DINOHead=_ON_QUALITY,
     BBoxHead=Head(form="softmax"),
     Shared2FCBBoxHead=Head(ours="AreaAwareShared2FCBBoxHead", form="softmax"),
 )
 UNKNOWN = Head(slots=())
+PACKAGE = __name__.partition(".")[0]
 
 
 def is_known(head: type) -> bool:
-    """Whether the table has a class of heads, or one that it descends from."""
+    """Whether there are facts about a class of heads."""
     return facts_of(head) is not UNKNOWN
 
 
 def facts_of(head: type) -> Head:
-    """The line of the table for a class; ``UNKNOWN`` where there is none."""
-    names = [cls.__name__ for cls in head.__mro__]
-    return next((HEADS[name] for name in names if name in HEADS), UNKNOWN)
+    """The line of the table for a class, or for the one that its losses are from.
+
+    ``UNKNOWN`` where there is none: a head that computes its losses itself is another,
+    whatever it descends from. Those of this package keep to what they descend from.
+    """
+    for cls in head.__mro__:
+        if cls.__name__ in HEADS:
+            return HEADS[cls.__name__]
+        if cls.__module__.partition(".")[0] != PACKAGE and _computes_losses(cls):
+            break
+    return UNKNOWN
+
+
+def _computes_losses(cls: type) -> bool:
+    return any(k.startswith("loss") and callable(v) for k, v in vars(cls).items())
 
 
 def heads_with(field: str) -> str:

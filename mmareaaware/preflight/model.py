@@ -1,53 +1,17 @@
-"""Where the parts of this package sit in a model, and whether they work there."""
+"""Whether the losses of this package work where they sit in a model."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from math import isclose
 
-from mmengine.registry import MODELS
 from torch import nn
 
 from ..models.label_weighting import LabelWeighting
 from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
-from .finding import Finding
+from .finding import Finding, type_is
 from .heads import HEADS, UNKNOWN, facts_of, heads_with, is_known
 
-ASSIGNER = "SparseTaskAlignedAssigner"
-TAKES_PENALTY = "AreaAwareYOLOv8Head"
-
-
-def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
-    """What would keep a model from being built, in words.
-
-    Args:
-        cfg: Config of a model, or of a part of one.
-        place: Its dotted path.
-
-    Yields:
-        The findings.
-    """
-    parts = list(_parts(cfg, place))
-    classes = [cls for _, part in parts if (cls := _class_of(part)) is not None]
-    has_assigner = any(facts_of(cls).calls_sparse_assigner for cls in classes)
-    for at, part in parts:
-        slot, name = at.rpartition(".")[2], _type_name(part)
-        if part.get("loss_bg") is not None and not _takes_penalty(part):
-            fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
-            if name == "YOLOv8Head":
-                fix = f"set {_type_is(at, TAKES_PENALTY)}"
-            yield Finding(f"{at}.loss_bg", f"{name} has no background penalty: {fix}")
-        if name == "BgPenaltyLoss" and slot != "loss_bg":
-            yield Finding(
-                at,
-                f"BgPenaltyLoss is no {slot}, it comes beside the losses, as loss_bg "
-                f"of {TAKES_PENALTY}: leave {slot} as the recipe has it",
-            )
-        if name == ASSIGNER and not has_assigner:
-            yield Finding(
-                at,
-                f"no head of this model calls a {ASSIGNER}: leave the assigner as the "
-                "recipe has it. The heads that call one: "
-                f"{heads_with('calls_sparse_assigner')}",
-            )
+Loss = AreaAwareBCELoss | PosWeightedCrossEntropyLoss
 
 
 def model_findings(model: nn.Module, place: str = "model") -> Iterator[Finding]:
@@ -77,7 +41,8 @@ def _check_bce(
         if loss.area_weight is not None:
             yield Finding(where, _area_advice(head, place, loss))
             return
-        if not is_known(type(head)):  # somebody's own
+        if not is_known(type(head)):
+            yield _unknown(head, slot, where, loss)
             return
         if slot != "loss_cls" or not facts.reductions:
             yield Finding(
@@ -93,14 +58,7 @@ def _check_bce(
                 f"reduction={loss.reduction!r} divides by the sum of the targets, and "
                 f"so does {type(head).__name__}: set reduction={facts.reductions[0]!r}",
             )
-    own = _own_loss(head, slot).get("loss_weight", loss.loss_weight)
-    if loss.loss_weight == 1 != own:
-        yield Finding(
-            where,
-            f"loss_weight=1.0, where {type(head).__name__} has {own}: write "
-            f"loss_weight={own}, unless it is meant (_delete_=True drops the recipe's)",
-            is_error=False,
-        )
+    yield from _check_loss_weight(head, slot, where, loss)
 
 
 def _area_advice(head: nn.Module, place: str, loss: AreaAwareBCELoss) -> str:
@@ -119,9 +77,9 @@ def _area_advice(head: nn.Module, place: str, loss: AreaAwareBCELoss) -> str:
             f"{heads_with('ours')}"
         )
     if facts.reductions:  # the loss itself weighs
-        return f"{start}: set {_type_is(place, facts.ours)}"
+        return f"{start}: set {type_is(place, facts.ours)}"
     return (
-        f"{start}: set {_type_is(place, facts.ours)} and {place}.area_weight, and "
+        f"{start}: set {type_is(place, facts.ours)} and {place}.area_weight, and "
         "leave the loss as the recipe has it"
     )
 
@@ -130,9 +88,10 @@ def _check_positive_weight(
     head: nn.Module, place: str, slot: str, loss: PosWeightedCrossEntropyLoss
 ) -> Iterator[Finding]:
     facts, name = facts_of(type(head)), type(head).__name__
-    if not is_known(type(head)):
-        return
     where = f"{place}.{slot}"
+    if not is_known(type(head)):
+        yield _unknown(head, slot, where, loss)
+        return
     if facts.form is None or slot not in facts.slots:
         yield Finding(
             where,
@@ -154,6 +113,39 @@ def _check_positive_weight(
             f"reduction={loss.reduction!r}, where {name} counts on {own!r}: set "
             f"reduction={own!r}",
         )
+    yield from _check_loss_weight(head, slot, where, loss)
+
+
+def _check_loss_weight(
+    head: nn.Module, slot: str, where: str, loss: Loss
+) -> Iterator[Finding]:
+    """Without a weight in its config, a loss has 1.0, which is seldom the recipe's."""
+    facts = facts_of(type(head))
+    if slot != "loss_cls" or facts is UNKNOWN:
+        return
+    scale = head.num_classes / 80 * 3 / head.num_levels if facts.is_scaled else 1.0
+    scaled = [weight * scale for weight in facts.loss_weights]
+    if any(isclose(loss.loss_weight, w) for w in (*scaled, *facts.loss_weights)):
+        return
+    own = " or ".join(f"{weight:g}" for weight in scaled)
+    yield Finding(
+        where,
+        f"loss_weight={loss.loss_weight}, where the recipes of {type(head).__name__} "
+        f"have {own}: write loss_weight={own}, unless it is meant (_delete_=True drops "
+        "the recipe's)",
+        is_error=False,
+    )
+
+
+def _unknown(head: nn.Module, slot: str, where: str, loss: Loss) -> Finding:
+    return Finding(
+        where,
+        f"{type(head).__name__} is none of the heads that this package knows: how it "
+        f"calls {slot}, sums and divides is unknown. Compare the first losses with "
+        f"{type(loss).__name__} to those with the loss of the recipe, which it should "
+        "be at neutral settings, or keep that one",
+        is_error=False,
+    )
 
 
 def _keep_its_loss(head: nn.Module, slot: str) -> str:
@@ -168,47 +160,6 @@ def _own_loss(head: nn.Module, slot: str) -> dict:
         if parameter is not None and isinstance(parameter.default, Mapping):
             return dict(parameter.default)
     return {}
-
-
-def _type_is(place: str, name: str) -> str:
-    return f"{place}.type={name!r}"
-
-
-def _type_name(cfg: Mapping) -> str:
-    """Without its scope; in MMEngine's lazy configs types are classes."""
-    name = cfg.get("type")
-    return str(getattr(name, "__name__", name)).rpartition(".")[2]
-
-
-def _class_of(cfg: Mapping) -> type | None:
-    """The registered class that a config builds."""
-    type_ = cfg.get("type")
-    if isinstance(type_, str):
-        with MODELS.switch_scope_and_registry(None) as registry:
-            type_ = registry.get(type_)
-    return type_ if inspect.isclass(type_) else None
-
-
-def _takes_penalty(cfg: Mapping) -> bool:
-    """Whether a head has a keyword for it; also if it is not registered here."""
-    cls = _class_of(cfg)
-    if cls is None or _type_name(cfg) == TAKES_PENALTY:
-        return True
-    parameters = [inspect.signature(base.__init__).parameters for base in cls.__mro__]
-    return any("loss_bg" in names for names in parameters)
-
-
-def _parts(cfg, place: str) -> Iterator[tuple[str, Mapping]]:
-    """All dicts in a config with their places, itself the first."""
-    if isinstance(cfg, Mapping):
-        yield place, cfg
-        children = cfg.items()
-    elif isinstance(cfg, list | tuple):
-        children = enumerate(cfg)
-    else:
-        return
-    for key, value in children:
-        yield from _parts(value, f"{place}.{key}")
 
 
 Check = Callable[[nn.Module, str, str, nn.Module], Iterator[Finding]]

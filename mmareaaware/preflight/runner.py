@@ -4,27 +4,32 @@ And logged without the numbers of an earlier one that it resumes.
 
 Our modules cannot check themselves: they do not know the head they sit in, and some
 stock heads (TOOD, RTMDet, DINO) never call their ``init_weights``. A config may name no
-hook of ours, and ``train.py`` may be anybody's. So the two methods of MMEngine's
-``Runner`` that build a model and register hooks are wrapped when the package is
-imported. The hook is listed in the log as any other.
+hook of ours, and ``train.py`` may be anybody's. So the methods of MMEngine that build a
+model and register hooks are wrapped when the package is imported: those of ``Runner``,
+and of ``FlexibleRunner`` with its strategies. The hook is listed in the log as any
+other.
 """
 
 from collections.abc import Mapping
 from functools import wraps
 
-from mmengine.runner import Runner
+from mmengine._strategy import BaseStrategy
+from mmengine.runner import FlexibleRunner, Runner
 
 from ..engine.hooks import StaleScalarsHook
+from .config import config_findings
 from .finding import settle
 from .hook import PreflightHook
-from .model import config_findings
 
 
 def check_all_runs() -> None:
-    """Wrap MMEngine's ``Runner``, once."""
-    if not hasattr(Runner.register_hooks, "__wrapped__"):
-        Runner.build_model = _checks_config(Runner.build_model)
-        Runner.register_hooks = _adds_hook(Runner.register_hooks)
+    """Wrap MMEngine's runners, once."""
+    if hasattr(Runner.register_hooks, "__wrapped__"):
+        return
+    for builder in (Runner, BaseStrategy):
+        builder.build_model = _checks_config(builder.build_model)
+    for runner in (Runner, FlexibleRunner):
+        runner.register_hooks = _adds_hook(runner.register_hooks)
 
 
 def _checks_config(build_model):

@@ -48,6 +48,11 @@ def recipe(name: str) -> ConfigDict:
     return deepcopy(_recipe(name))
 
 
+def scope_of(name: str) -> str:
+    """The library that a recipe is from."""
+    return RECIPES.get(name, "mmyolo::").partition("::")[0]
+
+
 def head_of(model: ConfigDict) -> tuple[str, ConfigDict]:
     """The head that gives boxes their class, with its dotted path."""
     if "roi_head" in model:
@@ -59,7 +64,7 @@ def head_of(model: ConfigDict) -> tuple[str, ConfigDict]:
     return f"model.{key}", model[key]
 
 
-def build_heads(model: ConfigDict, scope: str) -> nn.Module:
+def build_heads(name: str, model: ConfigDict) -> nn.Module:
     """A module that holds the heads of a model as its detector does."""
     holder = nn.Module()
     train_cfg = model.get("train_cfg") or {}
@@ -75,6 +80,6 @@ def build_heads(model: ConfigDict, scope: str) -> nn.Module:
             head.num_classes = 1
         if head.type == "DINOHead":
             head.update(OF_DETR)
-        with DefaultScope.overwrite_default_scope(scope):
+        with DefaultScope.overwrite_default_scope(scope_of(name)):
             setattr(holder, key, MODELS.build(head))
     return holder

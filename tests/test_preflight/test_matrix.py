@@ -1,59 +1,37 @@
 """Every part of this package in every stock head: it works there, or is refused."""
 
-from typing import NamedTuple
-
 import pytest
+from mmdet.models import RetinaHead
 from mmengine.config import ConfigDict
-from mmengine.registry import DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 
 from mmareaaware.preflight import config_findings, model_findings
-from tests.test_preflight.heads import RECIPES, build_heads, head_of, recipe
+from mmareaaware.preflight.heads import facts_of, is_known
+from tests.test_preflight.expected import HEADS, heads_where
+from tests.test_preflight.heads import (
+    RECIPES,
+    build_heads,
+    head_of,
+    recipe,
+    scope_of,
+)
+
+every_head = heads_where()
+NEEDS_HALF = ("YOLOv5", "YOLOv7", "YOLOv8", "YOLOv5-u", "YOLO11")  # as loss_weight
+# That of SSD calls functions.
+every_head_with_losses = pytest.mark.parametrize(
+    ("name", "expected"), [item for item in HEADS.items() if item[0] != "SSD"]
+)
 
 
-class Expected(NamedTuple):
-    """Of a head."""
-
-    area: str = "not supported in it yet"  # what helps who asks for area weights
-    form: str | None = None  # of positive weights
-    plain: bool = False  # AreaAwareBCELoss without area weight is its own loss
-    sparse: bool = False  # it calls the sparse assigner
-
-
-OF_YOLOV8 = Expected("type='AreaAwareYOLOv8Head'", "sigmoid", plain=True, sparse=True)
-OF_RCNN = Expected("type='AreaAwareShared2FCBBoxHead' and ", "softmax")
-HEADS = {
-    "YOLOv5": Expected(form="sigmoid"),
-    "YOLOv6": Expected(sparse=True),
-    "YOLOv7": Expected(form="sigmoid"),
-    "YOLOv8": OF_YOLOV8,
-    "YOLOv5-u": OF_YOLOV8,
-    "YOLO11": OF_YOLOV8,
-    "YOLOX": Expected(form="sigmoid"),
-    "YOLOX of mmdet": Expected(form="sigmoid"),
-    "PP-YOLOE+": Expected(sparse=True),
-    "RTMDet": Expected(),
-    "RTMDet of mmdet": Expected(),
-    "RetinaNet": Expected("type='AreaAwareRetinaHead' and ", "sigmoid"),
-    "ATSS": Expected("type='AreaAwareATSSHead' and ", "sigmoid"),
-    "FCOS": Expected(form="sigmoid"),
-    "GFL": Expected(),
-    "TOOD": Expected(),
-    "DINO": Expected(),
-    "Faster R-CNN": OF_RCNN,
-    "Mask R-CNN": OF_RCNN,
-    "Cascade R-CNN": OF_RCNN,
-    "RPN": Expected("type='AreaAwareRPNHead' and ", "sigmoid"),
-}
-every_head = pytest.mark.parametrize(("name", "expected"), HEADS.items(), ids=HEADS)
-
-
-def scope_of(name: str) -> str:
-    return RECIPES.get(name, "mmyolo::").partition("::")[0]
+def test_there_are_22():
+    assert len(HEADS) == 22
+    assert set(HEADS) == {*RECIPES, "YOLO11"}
 
 
 def findings(name: str, model: ConfigDict) -> list[str]:
     """Of the built heads, as they are read."""
-    return [str(f) for f in model_findings(build_heads(model, scope_of(name)))]
+    return [str(f) for f in model_findings(build_heads(name, model))]
 
 
 def with_loss(name: str, slot: str = "loss_cls", **loss) -> tuple[str, list[str]]:
@@ -72,18 +50,23 @@ def test_nothing_is_found_in_a_stock_recipe(name, expected):
         assert not list(config_findings(model))
 
 
-@every_head
+@every_head_with_losses
 def test_area_weights_in_the_loss(name, expected):
     place, found = with_loss(
         name, type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight")
     )
     (message,) = found
     assert message.startswith(f"{place}: area_weight=PowerAreaWeight(")
-    assert expected.area in message
-    assert ("AreaAwareYOLOv8Head'" in message) == expected.plain
+    head = place.removesuffix(".loss_cls")
+    if expected.ours is None:
+        assert "not supported in it yet" in message
+        assert "type=" not in message
+    else:
+        assert f"set {head}.type='{expected.ours}'" in message
+        assert (f" and {head}.area_weight" in message) == (expected.weighs == "head")
 
 
-@every_head
+@every_head_with_losses
 def test_the_loss_without_area_weight(name, expected):
     stock = dict(type="AreaAwareBCELoss", loss_weight=0.5)
     place, found = with_loss(name, reduction="none", **stock)
@@ -98,14 +81,23 @@ def test_the_loss_without_area_weight(name, expected):
         assert "Leave loss_cls as the recipe has it" in found[0]
 
 
+def class_of(name: str, head: ConfigDict) -> type:
+    """Of a head's config."""
+    with (
+        DefaultScope.overwrite_default_scope(scope_of(name)),
+        MODELS.switch_scope_and_registry(None) as registry,
+    ):
+        return registry.get(head.type)
+
+
 def of_config(name: str, model: ConfigDict) -> list:
     """What is found before anything is built."""
     with DefaultScope.overwrite_default_scope(scope_of(name)):
         return list(config_findings(model))
 
 
-@pytest.mark.parametrize("name", [*HEADS, "SSD"])
-def test_the_background_penalty(name):
+@every_head
+def test_the_background_penalty(name, expected):
     model = recipe(name)
     place, head = head_of(model)
     head.loss_bg = dict(type="BgPenaltyLoss")
@@ -127,14 +119,16 @@ def test_the_penalty_in_the_place_of_another_loss(name, expected, slot):
     assert f"BgPenaltyLoss is no {slot}" in finding.message
 
 
-@pytest.mark.parametrize("name", [*HEADS, "SSD"])
-def test_the_sparse_assigner(name):
+@every_head
+def test_the_sparse_assigner(name, expected):
     model = recipe(name)
     train_cfg = model.get("train_cfg") or ConfigDict()
-    train_cfg.assigner = dict(type="SparseTaskAlignedAssigner", num_classes=80)
+    train_cfg.assigner = dict(
+        type="SparseTaskAlignedAssigner", num_classes=80, use_ciou=False
+    )
     model.train_cfg = train_cfg
     found = of_config(name, model)
-    if name in HEADS and HEADS[name].sparse:
+    if expected.sparse:
         assert found == []
         assert findings(name, model) == []
     else:
@@ -143,17 +137,23 @@ def test_the_sparse_assigner(name):
         assert "YOLOv6Head, PPYOLOEHead, YOLOv8Head" in finding.message
 
 
-@every_head
+def reduction_of(name: str, slot: str = "loss_cls") -> str:
+    """What a head counts on in a loss of its own."""
+    _, head = head_of(recipe(name))
+    loss = head.get(slot) or {}
+    return loss.get("reduction", "sum" if "YOLOX" in name else "mean")
+
+
+@every_head_with_losses
 @pytest.mark.parametrize("form", ["sigmoid", "softmax"])
 def test_positive_weights(name, expected, form):
-    reduction = {"YOLOv8": "none", "YOLOv5-u": "none", "YOLO11": "none"}.get(name)
-    reduction = reduction or ("sum" if "YOLOX" in name else "mean")
     place, found = with_loss(
         name,
         type="PosWeightedCrossEntropyLoss",
         pos_weight=3.0,
         use_sigmoid=form == "sigmoid",
-        reduction=reduction,
+        reduction=reduction_of(name),
+        loss_weight=0.5 if name in NEEDS_HALF else 1.0,
     )
     if form == expected.form:
         assert found == []
@@ -165,3 +165,116 @@ def test_positive_weights(name, expected, form):
             f"{found[0].split(' form, and ')[1].split()[0]} is made for "
             f"{expected.form}: set use_sigmoid={expected.form == 'sigmoid'}"
         ]
+
+
+@heads_where(lambda expected: expected.sparse)
+def test_the_overlap_that_the_sparse_assigner_has_by_default(name, expected):
+    model = recipe(name)
+    model.train_cfg.assigner = dict(type="SparseTaskAlignedAssigner", num_classes=80)
+    found = of_config(name, model)
+    if name in ("YOLOv6", "PP-YOLOE+"):
+        (finding,) = found
+        assert "IoU: write use_ciou=False" in finding.message
+        assert not finding.is_error
+    else:
+        assert found == []
+
+
+@every_head_with_losses
+def test_the_loss_weight_of_the_recipe_is_known(name, expected):
+    _, head = head_of(recipe(name))
+    facts = facts_of(class_of(name, head))
+    assert head.get("loss_cls", {}).get("loss_weight", 1.0) in facts.loss_weights
+
+
+@heads_where(lambda expected: expected.form)
+def test_another_loss_weight_than_the_recipe_s(name, expected):
+    """As _delete_=True leaves it, or as it is written."""
+    model = recipe(name)
+    place, head = head_of(model)
+    own = head.get("loss_cls", {}).get("loss_weight", 1.0)
+    loss = dict(
+        type="PosWeightedCrossEntropyLoss",
+        use_sigmoid=expected.form == "sigmoid",
+        reduction=reduction_of(name),
+    )
+    place, found = with_loss(name, **loss)
+    assert (found == []) == (own == 1)
+    place, (message,) = with_loss(name, **loss, loss_weight=7.0)
+    assert message.startswith(f"{place}: loss_weight=7.0, where the recipes of ")
+    assert f"have {own:g}" in message
+    assert f"write loss_weight={own:g}" in message
+
+
+def test_the_loss_weights_that_depend_on_the_data():
+    """In the recipes of YOLOv5, on the number of classes."""
+    model = recipe("YOLOv5")
+    _, head = head_of(model)
+    head.head_module.num_classes = 8
+    loss = dict(type="PosWeightedCrossEntropyLoss", use_sigmoid=True)
+    for weight, is_own in {0.5: True, 0.05: True, 0.03: True, 0.1: False}.items():
+        head.loss_cls = ConfigDict(loss, loss_weight=weight)
+        found = findings("YOLOv5", model)
+        assert (found == []) == is_own
+    assert "have 0.05 or 0.03: write loss_weight=0.05 or 0.03" in found[0]
+
+
+def test_a_loss_where_a_head_has_none():
+    model = recipe("SSD")
+    model.bbox_head.loss_cls = dict(type="PosWeightedCrossEntropyLoss")
+    (finding,) = of_config("SSD", model)
+    assert str(finding).startswith("model.bbox_head.loss_cls: SSDHead takes no loss_cl")
+
+
+OTHERS = {
+    "PAA": "paa/paa_r50_fpn_1x_coco.py",
+    "DDOD": "ddod/ddod_r50_fpn_1x_coco.py",
+    "FSAF": "fsaf/fsaf_r50_fpn_1x_coco.py",
+    "FreeAnchor": "free_anchor/freeanchor_r50_fpn_1x_coco.py",
+    "AutoAssign": "autoassign/autoassign_r50-caffe_fpn_1x_coco.py",
+    "YOLOF": "yolof/yolof_r50-c5_8xb8-1x_coco.py",
+}
+
+
+@pytest.mark.parametrize("loss", ["AreaAwareBCELoss", "PosWeightedCrossEntropyLoss"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_heads_that_are_not_known(monkeypatch, name, loss):
+    """Also where they descend from one that is, and compute their losses anew."""
+    monkeypatch.setitem(RECIPES, name, f"mmdet::{OTHERS[name]}")
+    model = recipe(name)
+    model.bbox_head.loss_cls = ConfigDict(type=loss, use_sigmoid=True)
+    (finding,) = model_findings(build_heads(name, model))
+    assert not finding.is_error
+    assert str(finding).startswith(
+        f"model.bbox_head.loss_cls: {model.bbox_head.type} is none of the heads that "
+    )
+    model.bbox_head.loss_cls.update(
+        type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight")
+    )
+    (finding,) = model_findings(build_heads(name, model))
+    assert finding.is_error
+    assert "type='" not in finding.message.partition("needs")[2]
+
+
+class OwnHead(RetinaHead):
+    """Somebody's, with another network."""
+
+
+class OwnLosses(RetinaHead):
+    """Somebody's, with other losses too."""
+
+    def loss_by_feat(self, *args, **kwargs):
+        return {}
+
+
+def test_heads_of_somebody_s_own():
+    assert facts_of(OwnHead) == facts_of(RetinaHead)
+    assert not is_known(OwnLosses)
+    assigner = dict(type="SparseTaskAlignedAssigner", num_classes=80)
+    for head, is_error in ((OwnHead, True), (OwnLosses, False)):
+        model = dict(bbox_head=dict(type=head), train_cfg=dict(assigner=assigner))
+        (finding,) = config_findings(model)
+        assert finding.is_error == is_error
+    assert "whether OwnLosses calls a SparseTaskAlignedAssigner is unknown" in str(
+        finding
+    )

@@ -4,11 +4,12 @@ import re
 
 import pytest
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmareaaware.preflight.hook import PreflightHook
 
 DEMO = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
+every_runner = pytest.mark.parametrize("runner", [Runner, FlexibleRunner])
 PLAIN = dict(type="AreaAwareBCELoss", area_weight=None)
 
 
@@ -20,20 +21,32 @@ def config(root, demo_options, tmp_path) -> Config:
     return cfg
 
 
-def refused(cfg: Config, message: str) -> None:
+def refused(cfg: Config, message: str, runner: type = Runner) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        Runner.from_cfg(cfg).train()
+        runner.from_cfg(cfg).train()
 
 
-def test_a_run_has_the_check_once(config):
-    hooks = Runner.from_cfg(config).hooks
+@every_runner
+def test_a_run_has_the_check_once(config, runner):
+    hooks = runner.from_cfg(config).hooks
     assert sum(isinstance(hook, PreflightHook) for hook in hooks) == 1
 
 
-def test_nothing_is_trained_on_a_wrong_number_of_classes(config):
+@every_runner
+def test_nothing_is_trained_on_a_wrong_number_of_classes(config, runner):
     config.model.bbox_head.head_module.num_classes = 4
     config.model.train_cfg.assigner.num_classes = 4
-    refused(config, "model.bbox_head.num_classes is 4")
+    refused(config, "model.bbox_head.num_classes is 4", runner)
+
+
+@every_runner
+def test_what_a_stock_head_does_not_take(config, runner):
+    config.model.bbox_head.type = "YOLOv8Head"
+    refused(config, "YOLOv8Head has no background penalty: set ", runner)
+
+
+def test_another_runner_trains(config):
+    FlexibleRunner.from_cfg(config).train()
 
 
 def test_all_that_is_wrong_is_said_at_once(config):
@@ -60,6 +73,18 @@ def test_two_schedules_of_one_number(config):
     refused(config, "two LossParamSchedulerHooks set bbox_head.loss_bg.lambda_bg")
 
 
+@pytest.mark.parametrize(
+    "param", ["bbox_head.loss_bg._lambda_bg", "bbox_head.also_loss_bg.lambda_bg"]
+)
+def test_two_schedules_of_one_number_on_two_paths(config, param):
+    config.custom_hooks.append(dict(type="LossParamSchedulerHook", param=param))
+    runner = Runner.from_cfg(config)
+    runner.model.bbox_head.also_loss_bg = runner.model.bbox_head.loss_bg
+    message = f"two LossParamSchedulerHooks set bbox_head.loss_bg.lambda_bg and {param}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        runner.train()
+
+
 def test_a_schedule_without_penalty(config):
     config.model.bbox_head.loss_bg = None
     refused(config, "take this LossParamSchedulerHook out of custom_hooks")
@@ -68,6 +93,7 @@ def test_a_schedule_without_penalty(config):
 def test_a_loss_weight_other_than_the_recipe_s_is_a_warning(config, capsys):
     config.model.bbox_head.loss_cls = dict(PLAIN, reduction="none")
     Runner.from_cfg(config).train()
-    assert "loss_weight=1.0, where AreaAwareYOLOv8Head has 0.5" in (
-        capsys.readouterr().out + capsys.readouterr().err
-    )
+    assert (
+        "model.bbox_head.loss_cls: loss_weight=1.0, where the recipes of "
+        "AreaAwareYOLOv8Head have 0.5: write loss_weight=0.5"
+    ) in capsys.readouterr().out

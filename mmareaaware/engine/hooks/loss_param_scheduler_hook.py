@@ -113,11 +113,13 @@ class LossParamSchedulerHook(Hook):
                 logging.WARNING,
             )
         rivals = [h for h in runner.hooks if isinstance(h, LossParamSchedulerHook)]
-        if [h.param for h in rivals].count(self.param) > 1:
+        same = [h.param for h in rivals if self._sets_the_same(h, runner.model)]
+        if len(same) > 1:
             raise ValueError(
-                f"two LossParamSchedulerHooks set {self.param}, and it can have one "
-                "value only: leave one of them in custom_hooks (a recipe that inherits "
-                "`*_base_.custom_hooks` has that of its base already: change that one)"
+                f"two LossParamSchedulerHooks set {' and '.join(dict.fromkeys(same))}, "
+                "one number, and it can have one value only: leave one of them in "
+                "custom_hooks (a recipe that inherits `*_base_.custom_hooks` has that "
+                "of its base already: change that one)"
             )
         names = [h.param.rpartition(".")[2] for h in rivals]
         self._log_name = self._name if names.count(self._name) == 1 else self.param
@@ -132,6 +134,12 @@ class LossParamSchedulerHook(Hook):
         value = self.value_at(runner.epoch if self.by_epoch else runner.iter)
         setattr(self._owner, self._name, value)
         runner.message_hub.update_scalar(f"train/{self._log_name}", value)
+
+    def _sets_the_same(self, other: "LossParamSchedulerHook", model) -> bool:
+        """Whether another hook sets the number of this one, on whatever path."""
+        owner, name = _resolve(model, other.param)
+        # λ_bg is kept in _lambda_bg
+        return owner is self._owner and name.lstrip("_") == self._name.lstrip("_")
 
 
 def _resolve(model, path: str) -> tuple[object, str]:

@@ -21,7 +21,11 @@ from ..losses import (
 )
 from ..losses.bg_penalty_loss import count_background, outside_background
 from ..losses.weighting import mass_of, mean_of
-from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
+from ..task_modules import (
+    PriorGrid,
+    SparseTaskAlignedAssigner,
+    check_ground_truth,
+)
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -29,6 +33,7 @@ from .yolo_matching import (
     Outputs,
     Priors,
     SparseMatching,
+    flat_ground_truth,
     flat_ignored,
     is_plain,
     outputs_for_sparse_matching,
@@ -195,7 +200,12 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
 
         Returns:
             All predictions, and the positives.
+
+        Raises:
+            RuntimeError: See :func:`~..task_modules.check_ground_truth`.
         """
+        _, labels, boxes = flat_ground_truth(batch_gt_instances)
+        check_ground_truth(labels, boxes, self.num_classes)
         priors = self._priors(outputs[0])
         return self._matching.match(outputs, priors, batch_gt_instances, num_imgs)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..losses import SparseTargets, box_overlaps
 from ..losses.overlaps import Overlap, complete_overlap, sides_of
 from ..precision import at_least_float32
+from .ground_truth import check_ground_truth
 from .prior_grid import Chosen, PriorGrid
 
 # A count in the upper half of an integer, and what is in the lower half.
@@ -128,7 +129,9 @@ class SparseTaskAlignedAssigner(nn.Module):
 
         Raises:
             ValueError: The priors are not on regular grids.
+            RuntimeError: See :func:`check_ground_truth`.
         """
+        check_ground_truth(gt_labels, gt_bboxes, self.num_classes)
         num_imgs, num_gts = gt_bboxes.shape[:2]
         image = torch.arange(num_imgs, device=gt_bboxes.device)
         boxes = gt_bboxes.flatten(0, 1)
@@ -169,17 +172,9 @@ class SparseTaskAlignedAssigner(nn.Module):
                 label)``, each (Q,).
             grid: The N priors.
             boxes: The boxes of all images, xyxy in px, (G, 4).
-            labels: Their classes, (G,), int64.
+            labels: Their classes, (G,), int64, see :func:`check_ground_truth`.
             images: Their images, (G,), int64.
-
-        Raises:
-            RuntimeError: A label is none of a class (on a GPU: a device-side assert).
         """
-        # Seen on the device, without waiting for it: -1 would be the last class
-        is_class = (labels >= 0) & (labels < self.num_classes)
-        torch._assert_async(
-            is_class.all(), f"a label is outside 0...{self.num_classes - 1}"
-        )
         num_imgs, num_priors = pred_boxes.shape[:2]
         pred_boxes = at_least_float32(pred_boxes).flatten(0, 1)  # (B·N, 4)
         boxes = boxes.to(pred_boxes.dtype)

@@ -408,3 +408,26 @@ def test_another_loss_as_penalty_is_refused(make_head):
         ValueError, match=r"loss_bg must be None or .*'AreaAwareBCELoss'"
     ):
         make_head(loss_bg=dict(type="AreaAwareBCELoss"))
+
+
+@pytest.mark.parametrize("assigner", ["Sparse", "Batch"])
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (1, -1.0, r"a label is outside 0\.\.\.4"),
+        (1, 5.0, r"a label is outside 0\.\.\.4"),
+        (3, float("nan"), r"a box lies beyond 1e\+06 px or is no number"),
+        (5, float("inf"), r"a box lies beyond 1e\+06 px"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(
+    make_head, assigner, column, value, message
+):
+    head = make_head()
+    if assigner == "Sparse":
+        config = dict(type="SparseTaskAlignedAssigner", num_classes=5)
+        head = make_head(train_cfg=dict(assigner=config))
+    samples = batch((3, 2))
+    samples["bboxes_labels"][2, column] = value
+    with pytest.raises(RuntimeError, match=message):
+        head.loss(features(), samples)

@@ -272,13 +272,13 @@ def test_not_a_number_is_seen():
     assert build()(*args)["assigned_scores"].isnan().any()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
 @pytest.mark.parametrize("corner", [slice(None), 0, 1, 2, 3])
-def test_a_box_that_is_not_a_number_gets_nothing(corner):
+def test_a_box_that_no_image_can_have_is_refused(corner, value):
     args = crowd()
-    args[4][0, :, corner] = float("nan")
-    result = build(min_side=16)(*args)
-    assert not result["fg_mask_pre_prior"][0].any()
-    assert result["fg_mask_pre_prior"][1].any()
+    args[4][0, :, corner] = value
+    with pytest.raises(RuntimeError, match="a box lies beyond 1e\\+06 px"):
+        build(min_side=16)(*args)
 
 
 def test_a_copy_works_on():
