@@ -13,7 +13,11 @@ YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
         "YOLO11PAFPN",
     ),
     DATASETS: ("DigitsDataset",),
-    TRANSFORMS: ("IgnoreAwareRandomAffine",),
+    TRANSFORMS: (
+        "HomographyLetterResize",
+        "HomographyMosaic",
+        "IgnoreAwareRandomAffine",
+    ),
     FUNCTIONS: ("ignore_aware_collate",),
 }
 
