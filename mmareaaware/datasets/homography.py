@@ -8,7 +8,8 @@ happened on the way.
 ``Resize``, ``RandomFlip``, ``RandomCrop``, ``Rotate``, ``Shear*`` and ``Translate*`` of
 MMDetection record it, its ``Pad`` moves nothing, and
 :class:`.IgnoreAwareRandomAffine` records it too. Here are the two others that MMYOLO's
-recipes need.
+recipes need. Of them all ``img_shape`` is height and width, as in MMDetection, without
+the channels that MMYOLO adds.
 """
 
 import numpy as np
@@ -39,6 +40,7 @@ class HomographyLetterResize(LetterResize):
         top, _, left, _ = results["pad_param"]
         matrix = [[width_scale, 0, left], [0, height_scale, top], [0, 0, 1]]
         record_homography(results, np.array(matrix))
+        results["img_shape"] = results["img_shape"][:2]
 
 
 @TRANSFORMS.register_module()
@@ -55,7 +57,7 @@ class HomographyMosaic(Mosaic):
     def mix_img_transform(self, results: dict) -> dict:
         """Mix, and begin to record; ``scale_factor`` and ``ori_shape`` are set too."""
         results = super().mix_img_transform(results)
-        results["ori_shape"] = results["img_shape"][:2]
+        results["img_shape"] = results["ori_shape"] = results["img_shape"][:2]
         results["scale_factor"] = (1.0, 1.0)
         results["homography_matrix"] = np.eye(3, dtype=np.float32)
         return results

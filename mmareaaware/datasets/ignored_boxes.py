@@ -85,6 +85,7 @@ class IgnoreAwareRandomAffine(YOLOv5RandomAffine):
         to_centre[:2, 2] = np.array(results["img"].shape[1::-1]) / -2
         results = super().transform(results)
         record_homography(results, self._from_centre @ to_centre)
+        results["img_shape"] = results["img_shape"][:2]
         return results
 
     def _get_random_homography_matrix(
