@@ -8,6 +8,7 @@ YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
     MODELS: (
         "AreaAwareYOLOv8Head",
         "IgnoreAwareDetDataPreprocessor",
+        "SemiYOLODetector",
         "YOLO11CSPDarknet",
         "YOLO11HeadModule",
         "YOLO11PAFPN",

@@ -43,6 +43,7 @@ class Matched(NamedTuple):
     targets: SparseTargets  # of the positives
     target_sum: Tensor  # of all priors, a scalar
     boxes: Tensor  # of the positives, xyxy in px, (P, 4)
+    box_index: Tensor | None = None  # theirs among all of the batch, (P,), where known
 
     @property
     def positives(self) -> tuple[Tensor, Tensor]:
@@ -130,6 +131,7 @@ class SparseMatching:
             targets,
             targets.score.sum(),
             boxes[box],
+            box,
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:
