@@ -8,12 +8,17 @@ YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
     MODELS: (
         "AreaAwareYOLOv8Head",
         "IgnoreAwareDetDataPreprocessor",
+        "SemiYOLODetector",
         "YOLO11CSPDarknet",
         "YOLO11HeadModule",
         "YOLO11PAFPN",
     ),
     DATASETS: ("DigitsDataset",),
-    TRANSFORMS: ("IgnoreAwareRandomAffine",),
+    TRANSFORMS: (
+        "HomographyLetterResize",
+        "HomographyMosaic",
+        "IgnoreAwareRandomAffine",
+    ),
     FUNCTIONS: ("ignore_aware_collate",),
 }
 

@@ -19,7 +19,8 @@ RECIPES = sorted(
     for p in (ROOT / "configs").rglob("*.py")
     if not p.parent.name.startswith("_")
 )
-YOLO = [r for r in RECIPES if "yolo" in r]
+SEMI = [r for r in RECIPES if "_semi_" in r]  # tests/test_semi_recipes.py
+YOLO = [r for r in RECIPES if "yolo" in r and r not in SEMI]
 COCO = [r for r in YOLO if r.endswith("_coco.py")]
 MMDET = [r for r in RECIPES if "yolo" not in r]
 MMDET_COCO = [r for r in MMDET if r.endswith("_coco.py")]

@@ -1,10 +1,12 @@
 from ..compat import has_mmyolo
 from .digits import write_digits
+from .semi_batch_sampler import SemiBatchSampler
 
-__all__ = ["write_digits"]
+__all__ = ["SemiBatchSampler", "write_digits"]
 
 if has_mmyolo():
     from .digits_dataset import DigitsDataset
+    from .homography import HomographyLetterResize, HomographyMosaic
     from .ignored_boxes import (
         IgnoreAwareRandomAffine,
         ignore_aware,
@@ -13,6 +15,8 @@ if has_mmyolo():
 
     __all__ += [
         "DigitsDataset",
+        "HomographyLetterResize",
+        "HomographyMosaic",
         "IgnoreAwareRandomAffine",
         "ignore_aware",
         "ignore_aware_collate",

@@ -9,12 +9,15 @@ keys that it knows. Here is what keeps them up to the batch; the last step is
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from mmdet.structures.bbox import HorizontalBoxes, get_box_tensor
 from mmengine.registry import FUNCTIONS, TRANSFORMS
 from mmyolo.datasets import yolov5_collate
 from mmyolo.datasets.transforms import YOLOv5RandomAffine
 from torch import Tensor
+
+from .homography import record_homography
 
 # All other transforms of the stock recipes keep boxes, labels and flags in step.
 REPLACEMENTS = {
@@ -60,6 +63,8 @@ class IgnoreAwareRandomAffine(YOLOv5RandomAffine):
     learning, and the stock transform drops its box. Less than a tenth of an ignored
     region is still a region full of unlabelled objects.
 
+    It records its ``homography_matrix``, as the transforms of :mod:`.homography` do.
+
     Raises:
         ValueError: ``bbox_clip_border=False``, with which nobody could tell what of a
             box is left.
@@ -76,7 +81,19 @@ class IgnoreAwareRandomAffine(YOLOv5RandomAffine):
     def transform(self, results: dict) -> dict:
         """Warp image and boxes; ``gt_ignore_flags`` says which ones are ignored."""
         self._is_ignored = torch.from_numpy(results["gt_ignore_flags"])
-        return super().transform(results)
+        to_centre = np.eye(3, dtype=np.float32)
+        to_centre[:2, 2] = np.array(results["img"].shape[1::-1]) / -2
+        results = super().transform(results)
+        record_homography(results, self._from_centre @ to_centre)
+        results["img_shape"] = results["img_shape"][:2]
+        return results
+
+    def _get_random_homography_matrix(
+        self, height: int, width: int
+    ) -> tuple[np.ndarray, float]:
+        """The warp of an image with the origin in its centre (3, 3), and its scale."""
+        self._from_centre, scale = super()._get_random_homography_matrix(height, width)
+        return self._from_centre, scale
 
     def filter_gt_bboxes(
         self, origin_bboxes: HorizontalBoxes, wrapped_bboxes: HorizontalBoxes

@@ -7,4 +7,6 @@ from .task_modules import *  # noqa: F403
 if has_mmyolo():
     from .backbones import *  # noqa: F403
     from .data_preprocessors import *  # noqa: F403
+    from .detectors import *  # noqa: F403
     from .necks import *  # noqa: F403
+    from .semi import *  # noqa: F403

@@ -2,6 +2,8 @@ from .class_counts_hook import ClassCountsHook, count_classes
 from .detection_monitor_hook import DetectionMonitorHook
 from .epoch_seed_hook import EpochSeedHook
 from .loss_param_scheduler_hook import LossParamSchedulerHook
+from .semi_mean_teacher_hook import SemiMeanTeacherHook
+from .semi_phase_hook import SemiPhaseHook
 from .stale_scalars_hook import StaleScalarsHook
 
 __all__ = [
@@ -9,6 +11,8 @@ __all__ = [
     "DetectionMonitorHook",
     "EpochSeedHook",
     "LossParamSchedulerHook",
+    "SemiMeanTeacherHook",
+    "SemiPhaseHook",
     "StaleScalarsHook",
     "count_classes",
 ]

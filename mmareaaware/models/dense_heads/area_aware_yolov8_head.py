@@ -26,6 +26,7 @@ from ..task_modules import (
     SparseTaskAlignedAssigner,
     check_ground_truth,
 )
+from .box_trust import TRUE_BOXES, BoxTrust, times
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -124,7 +125,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             batch_data_samples: Data samples, of which ``ignored_instances`` are the
                 ignored boxes; or, as the fast collate functions make it, a dict of
                 ``bboxes_labels``, ``img_metas`` and, where there are ignored boxes,
-                ``bboxes_ignored``, see :meth:`loss_by_feat`.
+                ``bboxes_ignored``, see :meth:`loss_by_feat`; of a teacher's boxes
+                ``trust`` too.
         """
         if isinstance(batch_data_samples, list):
             return super().loss(x, batch_data_samples)
@@ -133,6 +135,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             batch_data_samples["bboxes_labels"],
             batch_data_samples["img_metas"],
             batch_data_samples.get("bboxes_ignored"),
+            batch_data_samples.get("trust"),
         )
 
     def loss_by_feat(
@@ -143,6 +146,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         batch_gt_instances: Tensor | Sequence,
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: Tensor | Sequence | None = None,
+        trust: BoxTrust | None = None,
     ) -> dict[str, Tensor]:
         """Losses of one batch.
 
@@ -157,6 +161,8 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
                 in px of the network input, or a list of InstanceData or None. Priors
                 strictly inside one that have no target are left out of the
                 classification loss, of the penalty and of its background.
+            trust: How far the boxes are believed. With it ``target_sum`` is returned
+                too, this rank's share of the sum of the targets.
 
         Returns:
             ``loss_cls``, ``loss_bbox``, ``loss_dfl`` and, with a penalty, ``loss_bg``;
@@ -166,16 +172,22 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         num_imgs = len(batch_img_metas)
         outputs = cls_scores, bbox_preds, bbox_dist_preds
         matched = self.match(outputs, batch_gt_instances, num_imgs)
+        matched, of_positives = (trust or TRUE_BOXES).apply(matched)
         matched, ignored = self._ignore(matched, batch_gt_instances_ignore)
         weights, shares, stats = self._weigh(matched, ignored)
         avg_factor = shares["targets"]
+        if trust is not None:
+            stats["target_sum"] = avg_factor
+            avg_factor = trust.floor(avg_factor)
 
         logits = self._condense(matched)
-        weight = matched.weight_of_priors(weights, ignored)
+        in_cls = times(weights, of_positives.cls)
+        weight = matched.weight_of_priors(in_cls, ignored)
         loss_cls = self._loss_cls(matched, logits, weight) / avg_factor
         by_score = matched.targets.score
         if self.weigh_boxes:
             by_score = by_score * weights
+        by_score = times(by_score, of_positives.box)
         loss_bbox, loss_dfl = self._loss_box(matched, by_score, avg_factor)
         losses = dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
         if self.loss_bg is not None:

@@ -43,6 +43,7 @@ class Matched(NamedTuple):
     boxes: Tensor  # that the positives are to find, xyxy in px, (P, 4)
     pred_boxes: Tensor  # that they predict, (P, 4); with gradient if dense
     overlap: Overlap | None  # of the two, if sparse
+    box_index: Tensor | None = None  # theirs among all of the batch, (P,), where known
 
     @property
     def positives(self) -> tuple[Tensor, Tensor]:
@@ -134,6 +135,7 @@ class SparseMatching:
             boxes[assigned.box],
             assigned.pred_boxes,
             assigned.overlap,
+            assigned.box,
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:

@@ -1,0 +1,43 @@
+# A teacher labels the other images: burn-in to epoch 10, then its labels count more and
+# more over 10 epochs.
+#
+#   DATA_ROOT=path/to/data PERCENT=10 FOLD=1 python tools/train.py THIS_FILE
+#
+# Images that never had labels: list them in COCO format, with the same categories, and
+# set the two variables.
+_base_ = "./yolov8_n_supervised_1xb8-crop256-40e_coco-folder.py"
+
+# ========================Frequently modified parameters======================
+unlabelled_ann_file = _base_.labelled_ann_file.replace(".json", "-unlabeled.json")
+unlabelled_images = _base_.train_images
+burn_in, warmup = 10, 10
+# ============================================================================
+
+labelled = _base_.train_dataloader.dataset.dataset
+load, load_annotations, crop, pad, *augment, pack = labelled.pipeline
+unlabelled = dict(
+    labelled,
+    ann_file=unlabelled_ann_file,
+    data_prefix=dict(img=unlabelled_images),
+    pipeline=[
+        load,
+        load_annotations,
+        dict(type="mmdet.Resize", scale_factor=1.0, keep_ratio=True),  # to record
+        crop,  # teacher and student look at the same one
+        pad,
+        *_base_.flipped_branches,
+    ],
+)
+labelled.pipeline = [*labelled.pipeline[:-1], *_base_.labelled_branch]
+train_dataloader = dict(
+    batch_size=16,
+    dataset=dict(_delete_=True, type="ConcatDataset", datasets=[labelled, unlabelled]),
+    **_base_.semi_dataloader,
+)
+model = dict(_delete_=True, **_base_.semi_model, detector=_base_.model)
+param_scheduler = _base_.param_scheduler[:1]
+custom_hooks = [
+    *[hook for hook in _base_.custom_hooks if hook.type != "EMAHook"],
+    *_base_.semi_hooks,
+    dict(_base_.rising_unsup_weight, burn_in=burn_in, warmup=warmup),
+]

@@ -1,0 +1,3 @@
+from .semi_yolo_detector import SemiYOLODetector
+
+__all__ = ["SemiYOLODetector"]

@@ -1,0 +1,363 @@
+"""What a semi-supervised YOLO learns from, and what it does not look at."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
+
+from tests.semi import (
+    FIXED,
+    NUM_CLASSES,
+    SIZE,
+    build,
+    detector_config,
+    sample,
+    semi_batch,
+    semi_config,
+    step,
+    truth,
+)
+from tests.two_processes import rank_0_of_2
+
+MOVING = {
+    "class counts": dict(type="ClassCountThresholds", high=0.7, low=0.3),
+    "F1": dict(type="F1Thresholds", high=0.7, low=0.1, interval=1, momentum=0.5),
+}
+THRESHOLDS = {"fixed": FIXED, **MOVING}
+each_thresholds = pytest.mark.parametrize(
+    "thresholds", THRESHOLDS.values(), ids=list(THRESHOLDS)
+)
+
+
+def semi_model(thresholds=FIXED, num_classes=NUM_CLASSES, weight=1.0, **labels):
+    labels = dict(thresholds=thresholds, **labels)
+    detector = detector_config(num_classes)
+    return build(semi_config(detector, unsup_weight=weight, pseudo_labels=labels))
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@each_thresholds
+def test_hidden_labels_change_no_bit(thresholds):
+    batch = semi_batch()
+    other = deepcopy(batch)
+    generator = torch.Generator().manual_seed(9)
+    for branch in ("unsup_teacher", "unsup_student"):
+        for view in other["data_samples"][branch][-2:]:
+            view.gt_instances = truth(7, generator)
+            view.ignored_instances = truth(2, generator)
+    model, second = semi_model(thresholds), semi_model(thresholds)
+    for _ in range(2):
+        values, grads = step(model, batch)
+        other_values, other_grads = step(second, other)
+        assert values["unsup_num_pos"] > 0
+        assert same(values, other_values)
+        assert same(grads, other_grads)
+    assert same(model.state_dict(), second.state_dict())
+
+
+def test_labels_of_labelled_images_do_count():
+    batch, other = semi_batch(), semi_batch()
+    other["data_samples"]["sup"][0].gt_instances = truth(
+        7, torch.Generator().manual_seed(9)
+    )
+    assert not same(step(semi_model(), batch)[1], step(semi_model(), other)[1])
+
+
+def test_burn_in_is_supervised_training_bit_for_bit():
+    model = semi_model(weight=0.0)
+    plain = build(detector_config())
+    plain.load_state_dict(model.student.state_dict())
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("the teacher was run")
+
+    model.teacher.backbone.forward = refuse
+    seen = []
+    model.student.backbone.register_forward_hook(lambda *call: seen.append(call))
+    batch = semi_batch()
+    values, grads = step(model, batch)
+    assert len(seen) == 1  # and not the unlabelled images
+    assert model.last_pseudo_labels is None
+
+    supervised = {k: {"x": v["sup"][:2]} for k, v in batch.items()}
+    data = {k: v["x"] for k, v in supervised.items()}
+    expected, expected_grads = step(plain, data)
+    for name, value in expected.items():
+        if name != "loss":
+            assert torch.equal(values[f"sup_{name}"], value), name
+    assert torch.equal(values["loss"], expected["loss"])
+    assert torch.equal(values["loss_sup"], expected["loss"])
+    assert values["loss_unsup"] == 0
+    assert same(grads, {f"student.{k}": v for k, v in expected_grads.items()})
+    assert same(model.student.state_dict(), plain.state_dict())
+
+
+def test_totals_in_the_log():
+    values, _ = step(semi_model(weight=0.7), semi_batch())
+    half, _ = step(semi_model(weight=0.35), semi_batch())
+    for branch in ("sup", "unsup"):
+        parts = [v for k, v in values.items() if k.startswith(f"{branch}_loss_")]
+        assert len(parts) == 4
+        torch.testing.assert_close(values[f"loss_{branch}"], sum(parts))
+    torch.testing.assert_close(
+        values["loss"], values["loss_sup"] + values["loss_unsup"]
+    )
+    torch.testing.assert_close(values["loss_unsup"], 2 * half["loss_unsup"])
+    assert values["loss_unsup"] > 0
+    assert values["lambda_u"] == pytest.approx(0.7)
+
+
+def test_the_teacher_stays_a_teacher():
+    model = semi_model()
+    assert model.train().student.training
+    assert not any(module.training for module in model.teacher.modules())
+    before = deepcopy(model.teacher.state_dict())
+    _, grads = step(model, semi_batch())
+    assert not any(name.startswith("teacher") for name in grads)
+    assert same(model.teacher.state_dict(), before)
+
+
+def detections(number: int) -> InstanceData:
+    generator = torch.Generator().manual_seed(3)
+    found = truth(number, generator)
+    found.scores = torch.ones(number)
+    found.is_exact = torch.ones(number, dtype=torch.bool)
+    return found
+
+
+@pytest.mark.parametrize(
+    "numbers", [[0] * 16, [1] + [0] * 15, [40] * 16], ids=["none", "one", "hundreds"]
+)
+def test_the_unsupervised_loss_is_bounded(numbers, monkeypatch):
+    model = semi_model()
+    monkeypatch.setattr(
+        model.pseudo_labeller, "detect", lambda *_: list(map(detections, numbers))
+    )
+    batch = semi_batch(num_unsup=16)
+    values, _ = step(model, batch)
+    by_itself = dict(
+        bboxes_labels=model.last_pseudo_labels.boxes, img_metas=[{}] * len(numbers)
+    )
+    data = model.data_preprocessor(deepcopy(batch), True)
+    alone = build(model_config := detector_config())
+    alone.load_state_dict(semi_model().student.state_dict())
+    alone.loss(data["inputs"]["sup"], data["data_samples"]["sup"])
+    stock = alone.loss(data["inputs"]["unsup_student"], by_itself)
+
+    own = max(values["unsup_target_sum"].item(), 1)
+    labelled = values["sup_target_sum"].item() * 16 / 2
+    factor = own / max(own, labelled)
+    for name in ("loss_cls", "loss_bbox", "loss_dfl", "loss_bg"):
+        expected = (stock[name] * factor).detach()
+        torch.testing.assert_close(values[f"unsup_{name}"], expected)
+    assert model_config.type == "YOLODetector"
+    # An image may cost what a labelled one may: 4.4 of background, 14 of all
+    assert values["loss_unsup"] < 2 * values["loss_sup"] * 16 / 2
+    if sum(numbers) < 2:
+        assert stock["loss_cls"] > 5 * values["unsup_loss_cls"]  # what it prevents
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scores_as", ["weights", "targets"])
+def test_half_precision_is_finite(dtype, scores_as):
+    quality = dict(type="DistributionSharpness", max_spread=5.0)
+    model = semi_model(scores_as=scores_as, box_quality=quality)
+    with torch.autocast("cpu", dtype=dtype):
+        values, grads = step(model, semi_batch())
+    assert values["unsup_loss_bbox"] > 0
+    assert all(value.isfinite() for value in values.values())
+    assert all(grad.isfinite().all() for grad in grads.values())
+    assert model.last_pseudo_labels.boxes.dtype == torch.float32
+
+
+def test_boxes_are_learnt_only_where_their_quality_passes():
+    values, _ = step(semi_model(), semi_batch())
+    assert values["unsup_num_pos"] > 0
+    assert values["unsup_loss_bbox"] == values["unsup_loss_dfl"] == 0
+    quality = dict(type="DistributionSharpness", max_spread=5.0)
+    values, _ = step(semi_model(box_quality=quality), semi_batch())
+    assert values["unsup_loss_bbox"] > 0
+    assert values["unsup_loss_dfl"] > 0
+
+
+@each_thresholds
+@pytest.mark.parametrize("boxes", [0, 3])
+def test_one_class(thresholds, boxes):
+    model = semi_model(thresholds, num_classes=1)
+    batch = semi_batch(boxes=boxes)
+    for branch in batch["data_samples"].values():
+        for view in filter(None, branch):
+            view.gt_instances.labels[:] = 0
+    values, _ = step(model, batch)
+    assert values["unsup_num_pos"] > 0
+    assert all(value.isfinite() for value in values.values())
+    assert model.pseudo_labeller.thresholds.high.isfinite().all()
+
+
+def test_predicts_with_the_network_it_is_told():
+    model = semi_model().eval()
+    with torch.no_grad():
+        for branch in model.teacher.bbox_head.head_module.cls_preds:
+            branch[-1].bias -= 9
+    images = torch.rand(1, 3, SIZE, SIZE)
+    view = sample()
+    view.set_metainfo(dict(batch_input_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE)))
+    for name in ("teacher", "student"):
+        model.semi_test_cfg["predict_on"] = name
+        (found,) = model(images, [deepcopy(view)], mode="predict")
+        network = getattr(model, name)
+        (expected,) = network(images, [deepcopy(view)], mode="predict")
+        assert torch.equal(found.pred_instances.scores, expected.pred_instances.scores)
+        if name == "teacher":
+            lower = expected.pred_instances.scores.max()
+    assert found.pred_instances.scores.max() > lower
+    assert semi_model().semi_test_cfg.get("predict_on", "teacher") == "teacher"
+
+
+def test_a_supervised_checkpoint_goes_into_both():
+    plain = build(detector_config(), seed=5)
+    model = semi_model()
+    missing, unexpected = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected
+    assert all(key.startswith("pseudo_labeller.") for key in missing)
+    for network in (model.student, model.teacher):
+        assert same(network.state_dict(), plain.state_dict())
+
+
+def assigner(name):
+    cfg = detector_config()
+    cfg.train_cfg.assigner.type = name
+    return cfg
+
+
+def stock_head():
+    cfg = detector_config(type="YOLOv8Head")
+    del cfg.bbox_head["loss_bg"]
+    return cfg
+
+
+WRONG = {
+    "a stock head": (dict(detector=stock_head()), "YOLOv8Head"),
+    "a stock assigner": (
+        dict(detector=assigner("BatchTaskAlignedAssigner")),
+        "SparseTaskAlignedAssigner",
+    ),
+    "no branches": (dict(data_preprocessor=None), "MultiBranchDataPreprocessor"),
+    "fast collate": (
+        dict(
+            data_preprocessor=dict(
+                type="mmdet.MultiBranchDataPreprocessor",
+                data_preprocessor=dict(type="YOLOv5DetDataPreprocessor"),
+            )
+        ),
+        "DetDataPreprocessor",
+    ),
+    "negative weight": (dict(unsup_weight=-1.0), "-1.0"),
+    "nan": (dict(unsup_weight=float("nan")), "nan"),
+    "predict_on": (dict(semi_test_cfg=dict(predict_on="both")), "both"),
+    "scores_as": (dict(pseudo_labels=dict(scores_as="soft")), "soft"),
+    "quality": (
+        dict(
+            pseudo_labels=dict(
+                box_quality=dict(type="DistributionSharpness", max_spread=0)
+            )
+        ),
+        "max_spread",
+    ),
+    "order": (
+        dict(
+            pseudo_labels=dict(
+                thresholds=dict(type="FixedThresholds", high=0.1, low=0.6)
+            )
+        ),
+        "low=0.6",
+    ),
+    "range": (
+        dict(
+            pseudo_labels=dict(
+                thresholds=dict(type="ClassCountThresholds", low=0.4, min_high=0.3)
+            )
+        ),
+        "min_high=0.3",
+    ),
+    "no thresholds": (
+        dict(pseudo_labels=dict(thresholds=dict(type="PowerAreaWeight"))),
+        "F1Thresholds",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "word"), WRONG.values(), ids=list(WRONG))
+def test_what_is_refused_when_it_is_built(settings, word):
+    config = semi_config(detector_config())
+    del config["pseudo_labels"]
+    config.update(settings)
+    with (
+        DefaultScope.overwrite_default_scope("mmyolo"),
+        pytest.raises(ValueError, match=word),
+    ):
+        MODELS.build(config)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_missing_homography_or_branch_is_seen_at_once(weight):
+    batch = semi_batch()
+    for view in batch["data_samples"]["unsup_student"][-2:]:
+        del view.homography_matrix
+    with pytest.raises(ValueError, match="unsup_student have no homography_matrix"):
+        step(semi_model(weight=weight), batch)
+    batch = semi_batch()
+    for values in batch.values():
+        del values["unsup_teacher"]
+    with pytest.raises(ValueError, match="unsup_teacher"):
+        step(semi_model(weight=weight), batch)
+
+
+def gradients_of_rank(rank, world_size, thresholds):
+    """Of one of two ranks, or of both at once; BatchNorm in eval mode."""
+    import mmareaaware  # noqa: F401
+
+    model = semi_model(thresholds)
+    model.student.eval()
+    model.student.bbox_head.train()
+    for norm in model.student.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.eval()
+    whole = semi_batch(num_sup=4, num_unsup=4, boxes=3)
+    whole["data_samples"]["sup"][0].gt_instances = truth(
+        9, torch.Generator().manual_seed(1)
+    )
+    if world_size == 2:
+        whole = {
+            key: {
+                "sup": branches["sup"][2 * rank :][:2],
+                "unsup_teacher": branches["unsup_teacher"][4 + 2 * rank :][:2],
+                "unsup_student": branches["unsup_student"][4 + 2 * rank :][:2],
+            }
+            for key, branches in whole.items()
+        }
+    _, grads = step(model, whole)
+    if world_size == 2:
+        for grad in grads.values():
+            torch.distributed.all_reduce(grad)
+            grad /= 2
+    state = model.pseudo_labeller.state_dict()
+    return {k: v.numpy() for k, v in {**grads, **state}.items()}
+
+
+@pytest.mark.parametrize("thresholds", MOVING.values(), ids=list(MOVING))
+def test_two_processes_give_what_one_gives(thresholds, free_port):
+    parts = rank_0_of_2(gradients_of_rank, free_port, thresholds)
+    whole = gradients_of_rank(0, 1, thresholds)
+    assert parts.keys() == whole.keys()
+    for name, value in whole.items():
+        expected, result = torch.tensor(value), torch.tensor(parts[name])
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(
+            result, expected, rtol=1e-3, atol=1e-5 * max(scale, 1e-6), msg=name
+        )
