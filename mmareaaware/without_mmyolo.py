@@ -6,6 +6,12 @@ from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TRANSFORMS, Registry
 
 YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
     MODELS: (
+        "AreaAwarePPYOLOEHead",
+        "AreaAwareRTMDetHead",
+        "AreaAwareYOLOXHead",
+        "AreaAwareYOLOv5Head",
+        "AreaAwareYOLOv6Head",
+        "AreaAwareYOLOv7Head",
         "AreaAwareYOLOv8Head",
         "IgnoreAwareDetDataPreprocessor",
         "YOLO11CSPDarknet",
