@@ -33,17 +33,18 @@ _VARIFOCAL = Head(calls_sparse_assigner=True)
 # By name, so that no head needs to be there. A class that is not in here is what the
 # first of its bases is that is: all heads of mmyolo but two descend from YOLOv5Head.
 HEADS = dict(
-    YOLOv5Head=_WITH_OBJECTNESS,
-    YOLOXHead=_WITH_OBJECTNESS,
-    YOLOv6Head=_VARIFOCAL,
-    PPYOLOEHead=_VARIFOCAL,
+    YOLOv5Head=_WITH_OBJECTNESS._replace(ours="AreaAwareYOLOv5Head"),
+    YOLOv7Head=_WITH_OBJECTNESS._replace(ours="AreaAwareYOLOv7Head"),
+    YOLOXHead=_WITH_OBJECTNESS._replace(ours="AreaAwareYOLOXHead"),
+    YOLOv6Head=_VARIFOCAL._replace(ours="AreaAwareYOLOv6Head"),
+    PPYOLOEHead=_VARIFOCAL._replace(ours="AreaAwarePPYOLOEHead"),
     YOLOv8Head=Head(
         ours="AreaAwareYOLOv8Head",
         form="sigmoid",
         reductions=("none", "sum"),
         calls_sparse_assigner=True,
     ),
-    RTMDetHead=_ON_QUALITY,
+    RTMDetHead=_ON_QUALITY._replace(ours="AreaAwareRTMDetHead"),
     RetinaHead=Head(ours="AreaAwareRetinaHead", form="sigmoid"),
     ATSSHead=Head(ours="AreaAwareATSSHead", form="sigmoid"),
     RPNHead=Head(ours="AreaAwareRPNHead", form="sigmoid"),
@@ -56,6 +57,9 @@ HEADS = dict(
     BBoxHead=Head(form="softmax"),
     Shared2FCBBoxHead=Head(ours="AreaAwareShared2FCBBoxHead", form="softmax"),
 )
+# mmdet's where mmyolo has another head of that name
+HEADS["mmdet.YOLOXHead"] = _WITH_OBJECTNESS
+HEADS["mmdet.RTMDetHead"] = _ON_QUALITY
 UNKNOWN = Head(slots=())
 
 
@@ -66,8 +70,15 @@ def is_known(head: type) -> bool:
 
 def facts_of(head: type) -> Head:
     """The line of the table for a class; ``UNKNOWN`` where there is none."""
-    names = [cls.__name__ for cls in head.__mro__]
-    return next((HEADS[name] for name in names if name in HEADS), UNKNOWN)
+    lines = map(line_of, head.__mro__)
+    return next((line for line in lines if line is not UNKNOWN), UNKNOWN)
+
+
+def line_of(head: type) -> Head:
+    """The line of the table for a class itself; ``UNKNOWN`` where there is none."""
+    library = head.__module__.partition(".")[0]
+    own = HEADS.get(head.__name__, UNKNOWN)
+    return HEADS.get(f"{library}.{head.__name__}", own)
 
 
 def heads_with(field: str) -> str:

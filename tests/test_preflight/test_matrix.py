@@ -22,16 +22,16 @@ class Expected(NamedTuple):
 OF_YOLOV8 = Expected("type='AreaAwareYOLOv8Head'", "sigmoid", plain=True, sparse=True)
 OF_RCNN = Expected("type='AreaAwareShared2FCBBoxHead' and ", "softmax")
 HEADS = {
-    "YOLOv5": Expected(form="sigmoid"),
-    "YOLOv6": Expected(sparse=True),
-    "YOLOv7": Expected(form="sigmoid"),
+    "YOLOv5": Expected("type='AreaAwareYOLOv5Head' and ", "sigmoid"),
+    "YOLOv6": Expected("type='AreaAwareYOLOv6Head' and ", sparse=True),
+    "YOLOv7": Expected("type='AreaAwareYOLOv7Head' and ", "sigmoid"),
     "YOLOv8": OF_YOLOV8,
     "YOLOv5-u": OF_YOLOV8,
     "YOLO11": OF_YOLOV8,
-    "YOLOX": Expected(form="sigmoid"),
+    "YOLOX": Expected("type='AreaAwareYOLOXHead' and ", "sigmoid"),
     "YOLOX of mmdet": Expected(form="sigmoid"),
-    "PP-YOLOE+": Expected(sparse=True),
-    "RTMDet": Expected(),
+    "PP-YOLOE+": Expected("type='AreaAwarePPYOLOEHead' and ", sparse=True),
+    "RTMDet": Expected("type='AreaAwareRTMDetHead' and "),
     "RTMDet of mmdet": Expected(),
     "RetinaNet": Expected("type='AreaAwareRetinaHead' and ", "sigmoid"),
     "ATSS": Expected("type='AreaAwareATSSHead' and ", "sigmoid"),
@@ -112,8 +112,9 @@ def test_the_background_penalty(name):
     (finding,) = of_config(name, model)
     assert finding.place == f"{place}.loss_bg"
     assert finding.is_error
-    is_fix = f"set {place}.type='AreaAwareYOLOv8Head'" in finding.message
-    assert is_fix == (head.type == "YOLOv8Head")
+    is_fix = f"set {place}.type='AreaAware{head.type}'" in finding.message
+    is_mmyolos = scope_of(name) == "mmyolo"
+    assert is_fix == is_mmyolos
 
 
 @pytest.mark.parametrize("slot", ["loss_cls", "loss_obj"])

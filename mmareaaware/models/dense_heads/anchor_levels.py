@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..losses import add_ranks, share
 from ..losses.bg_penalty_loss import count_background, outside_background
+from ..precision import at_least_float32
 from .area_aware_yolo_mixin import AreaAwareYOLOMixin
 from .yolo_matching import weight_of_priors
 
@@ -114,9 +115,8 @@ class AnchorLevelsMixin(AreaAwareYOLOMixin):
             beside them, to be logged and not summed, ``num_pos`` and what the losses
             report.
         """
-        branches = self.match(
-            cls_scores, bbox_preds, objectnesses, batch_gt_instances, batch_img_metas
-        )
+        maps = map(exact_levels, (cls_scores, bbox_preds, objectnesses))
+        branches = self.match(*maps, batch_gt_instances, batch_img_metas)
         (_, levels), *auxiliary = branches
         covered = self._covered_levels(batch_gt_instances_ignore, levels)
         branch = self._branch(levels, covered)
@@ -204,7 +204,7 @@ class AnchorLevelsMixin(AreaAwareYOLOMixin):
         areas, pred_areas, strides = [], [], []
         for level, stride in zip(levels, self.featmap_strides, strict=True):
             for boxes, known in ((level.boxes, areas), (level.pred_boxes, pred_areas)):
-                known.append(boxes.detach().float()[:, 2:].prod(1) * stride**2)
+                known.append(boxes[:, 2:].prod(1) * stride**2)
             strides.append(torch.full_like(areas[-1], stride))
         positives = self.positives(
             torch.cat(areas),
@@ -255,6 +255,16 @@ class AnchorLevelsMixin(AreaAwareYOLOMixin):
             return_stats=True,
             balance=balance,
         )
+
+
+def exact_levels(levels: Sequence[Tensor | Sequence[Tensor]]) -> list:
+    """The maps of all levels, of all branches, in float32 or wider."""
+    return [
+        at_least_float32(level)
+        if isinstance(level, Tensor)
+        else list(map(at_least_float32, level))
+        for level in levels
+    ]
 
 
 def last_pairs(level: Level) -> Tensor:

@@ -33,8 +33,8 @@ class VarifocalMixin(FlatPriorsMixin):
         def note(args: tuple, result: dict) -> dict:
             pred_boxes, targets = args[0], result["assigned_scores"].sum(-1)
             where = result["fg_mask_pre_prior"].nonzero(as_tuple=True)
-            areas = box_areas(result["assigned_bboxes"][where].float())
-            pred_areas = box_areas(pred_boxes[where].float())
+            areas = box_areas(result["assigned_bboxes"][where])
+            pred_areas = box_areas(pred_boxes[where])
             self.note_assigned(step, Assigned(*where, areas, pred_areas, targets))
             return result
 
@@ -105,8 +105,8 @@ class AreaAwareRTMDetHead(FlatPriorsMixin, RTMDetHead):
             pred_boxes, targets = args[0], result["assign_metrics"]
             is_positive = result["assigned_labels"] < self.num_classes
             where = is_positive.nonzero(as_tuple=True)
-            areas = box_areas(result["assigned_bboxes"][where].float())
-            pred_areas = box_areas(pred_boxes[where].float())
+            areas = box_areas(result["assigned_bboxes"][where])
+            pred_areas = box_areas(pred_boxes[where])
             self.note_assigned(step, Assigned(*where, areas, pred_areas, targets))
             if step.weight is None:
                 return result

@@ -20,6 +20,8 @@ class AreaAwareYOLOMixin(FastSamplesMixin, PenalizedHeadMixin):
 
     Priors without a target that lie inside ignored boxes take part in no loss. What the
     losses are divided by stays as it is, so that ignoring changes nothing elsewhere.
+
+    In half precision losses are computed in float32, which stock does not.
     """
 
     @property
@@ -65,8 +67,8 @@ class AreaAwareYOLOMixin(FastSamplesMixin, PenalizedHeadMixin):
         """
         height, width = size
         return Positives(
-            areas=areas.detach().float(),
-            pred_areas=pred_areas.detach().float(),
+            areas=areas,
+            pred_areas=pred_areas.detach(),
             strides=strides,
             level_strides=self.featmap_strides,
             image_area=height * width * self.featmap_strides[0] ** 2,

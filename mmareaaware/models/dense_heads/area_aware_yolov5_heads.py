@@ -114,7 +114,8 @@ class AreaAwareYOLOv7Head(AnchorLevelsMixin, YOLOv7Head):
         if isinstance(cls_scores[0], Tensor):
             branches = [maps]
         else:
-            branches = list(zip(*(zip(*kind, strict=True) for kind in maps)))
+            pairs = [zip(*kind, strict=True) for kind in maps]
+            branches = list(zip(*pairs, strict=True))
         preds = [self._merge_predict_results(*branch) for branch in branches]
         targets = self._convert_gt_to_norm_format(batch_gt_instances, batch_img_metas)
         shape = batch_img_metas[0]["batch_input_shape"]

@@ -69,7 +69,7 @@ class AreaAwareYOLOXHead(FlatPriorsMixin, YOLOXHead):
         if self._found is not None:
             is_positive, boxes = targets[0], targets[3]
             pred_boxes = decoded_bboxes[is_positive]
-            areas = box_areas(boxes.float()), box_areas(pred_boxes.float())
+            areas = box_areas(boxes), box_areas(pred_boxes)
             self._found.append((is_positive, *areas))
         return targets
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses.bg_penalty_loss import outside_background
+from ..precision import at_least_float32
 from .area_aware_yolo_mixin import AreaAwareYOLOMixin, Sizes
 from .penalized_head import Matches
 from .yolo_matching import weight_of_priors
@@ -38,8 +39,8 @@ class Step:
 class FlatPriorsMixin(AreaAwareYOLOMixin):
     """Runs the losses of the stock head, and gives them weights as they are called.
 
-    A head says, before its first weighed loss is called, what was assigned, by
-    :meth:`note_assigned`, and how its losses come to their weights, by :meth:`weighing`.
+    A head says how they come to their weights, by :meth:`weighing`; and, before the
+    first of them is called, what was assigned, by :meth:`note_assigned`.
     """
 
     @contextmanager
@@ -68,6 +69,7 @@ class FlatPriorsMixin(AreaAwareYOLOMixin):
             The losses of the stock head and, with a penalty, ``loss_bg``; beside them,
             to be logged and not summed, ``num_pos`` and what the losses report.
         """
+        maps = [list(map(at_least_float32, levels)) for levels in maps]
         sizes = [tuple(level.shape[2:]) for level in maps[0]]
         step = Step(batch_gt_instances_ignore, sizes)
         with self.weighing(step):

@@ -103,6 +103,12 @@ def build(name: str, is_ours: bool = True, seed: int = 0, **options) -> nn.Modul
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        # Boxes that reach out two strides, where they are predicted as distances
+        for kind in ("reg_preds", "rtm_reg"):
+            for conv in getattr(head.head_module, kind, []):
+                conv.bias += 2
+        for conv in getattr(head.head_module, "multi_level_conv_reg", []):
+            conv.bias[2:] += 1  # e strides wide and high
     return head.train()
 
 
