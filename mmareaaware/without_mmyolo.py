@@ -14,6 +14,7 @@ YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
         "AreaAwareYOLOv7Head",
         "AreaAwareYOLOv8Head",
         "IgnoreAwareDetDataPreprocessor",
+        "IgnoreAwarePPYOLOEDetDataPreprocessor",
         "YOLO11CSPDarknet",
         "YOLO11HeadModule",
         "YOLO11PAFPN",

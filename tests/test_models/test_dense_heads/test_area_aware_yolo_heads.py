@@ -63,6 +63,18 @@ def test_the_initial_assigner_is_heard_too(name):
     assert torch.equal(weighed["loss_bbox"], expected["loss_bbox"])
 
 
+def test_yolox_in_its_last_epochs_equals_stock_too():
+    results = []
+    for is_ours in (False, True):
+        head = build("YOLOX", is_ours, **(NEUTRAL["strength 0"] if is_ours else {}))
+        head.use_bbox_aux = True
+        results.append(training_step(head, samples((9, 4))))
+    (expected, expected_grads), (losses, grads) = results
+    assert "loss_bbox_aux" in expected
+    assert all(torch.equal(losses[key], value) for key, value in expected.items())
+    assert all(map(torch.equal, grads, expected_grads))
+
+
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "YOLOX"])
 def test_a_list_of_instances_gives_what_the_fast_collate_gives(name):
     """(mmyolo's YOLOX takes no list.)"""
