@@ -24,6 +24,8 @@ class AreaAwareYOLOMixin(FastSamplesMixin, PenalizedHeadMixin):
     In half precision losses are computed in float32, which stock does not.
     """
 
+    _grid_key: tuple | None = None
+
     @property
     def point_generator(self) -> MlvlPointGenerator:
         """Makes the points by which the assigner knows what is inside a box."""
@@ -49,10 +51,17 @@ class AreaAwareYOLOMixin(FastSamplesMixin, PenalizedHeadMixin):
         if flat is None:
             return None
         images, boxes = flat
-        points = self.point_generator.grid_priors(
-            sizes, dtype=torch.float32, device=device
-        )
-        return PriorGrid(points, sizes).covered(boxes, images, num_imgs)
+        return self._grid_of(sizes, device).covered(boxes, images, num_imgs)
+
+    def _grid_of(self, sizes: Sizes, device: torch.device) -> PriorGrid:
+        """Of all levels, made anew when their sizes or the device change."""
+        key = (tuple(sizes), device)
+        if key != self._grid_key:
+            points = self.point_generator.grid_priors(
+                sizes, dtype=torch.float32, device=device
+            )
+            self._grid, self._grid_key = PriorGrid(points, sizes), key
+        return self._grid
 
     def positives(
         self, areas: Tensor, pred_areas: Tensor, strides: Tensor, size: Sequence[int]
