@@ -12,7 +12,7 @@ from ..losses import add_ranks, share
 from ..losses.bg_penalty_loss import count_background, outside_background
 from ..precision import at_least_float32
 from .area_aware_yolo_mixin import AreaAwareYOLOMixin
-from .yolo_matching import weight_of_priors
+from .prior_weights import weight_of_priors
 
 
 class Level(NamedTuple):
@@ -178,7 +178,9 @@ class AnchorLevelsMixin(AreaAwareYOLOMixin):
             else:  # all parameters have a gradient
                 loss_bbox = loss_bbox + level.preds.sum() * 0
                 loss_cls = loss_cls + level.logits.sum() * 0
-            weight = weight_of_priors(target, level.where, weights, is_ignored)
+            weight = weight_of_priors(
+                target, target.shape, level.where, weights, is_ignored
+            )
             of_objects = self.loss_obj(level.objectness, target, weight=weight)
             loss_obj = loss_obj + of_objects * balance
             positive.append(is_positive)

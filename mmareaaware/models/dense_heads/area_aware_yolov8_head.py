@@ -14,6 +14,7 @@ from ..losses import (
     AreaAwareBCELoss,
     AreaWeighting,
     Positives,
+    PriorPlaces,
     SparseLogits,
     add_ranks,
     share,
@@ -180,7 +181,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         """What area weights may look at."""
         return Positives(
             areas=box_areas(matched.boxes),
-            pred_areas=box_areas(matched.pred_boxes.detach()[matched.positives]),
+            pred_areas=box_areas(matched.pred_boxes.detach()),
             strides=matched.points[:, 2],
             level_strides=self.featmap_strides,
             image_area=matched.priors.input_area,
@@ -208,7 +209,10 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             height, width = sizes[0]
             area = height * width * self.featmap_strides[0] ** 2
             self._cached_priors = Priors(
-                torch.cat(levels), PriorGrid(levels, sizes), area
+                torch.cat(levels),
+                PriorGrid(levels, sizes),
+                PriorPlaces([h * w for h, w in sizes], cls_scores[0].device),
+                area,
             )
             self._priors_key = key
         return self._cached_priors
@@ -225,7 +229,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         if flat is None:
             return matched, None
         images, boxes = flat
-        covered = matched.priors.grid.covered(boxes, images, len(matched.logits))
+        covered = matched.priors.grid.covered(boxes, images, matched.logits.shape[0])
         ignored = covered & ~outside_background(matched.score_sums)
         score = matched.targets.score.masked_fill(ignored[matched.positives], 0)
         return matched._replace(targets=matched.targets._replace(score=score)), ignored
@@ -259,7 +263,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
     def _condense(self, matched: Matched) -> Tensor | SparseLogits:
         """What the losses need of the logits, where assigner and loss are ours."""
         if not (self._is_sparse and isinstance(self.loss_cls, AreaAwareBCELoss)):
-            return matched.logits
+            return matched.logits.dense
         return SparseLogits.read(
             matched.logits,
             matched.targets,

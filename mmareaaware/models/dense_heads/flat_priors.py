@@ -12,7 +12,7 @@ from ..losses.bg_penalty_loss import outside_background
 from ..precision import at_least_float32
 from .area_aware_yolo_mixin import AreaAwareYOLOMixin, Sizes
 from .penalized_head import Matches
-from .yolo_matching import weight_of_priors
+from .prior_weights import weight_of_priors
 
 
 class Assigned(NamedTuple):
@@ -98,7 +98,9 @@ class FlatPriorsMixin(AreaAwareYOLOMixin):
             self.positives(areas, pred_areas, strides[prior], step.sizes[0]),
             targets[image, prior],
         )
-        step.weight = weight_of_priors(targets, (image, prior), step.weights, ignored)
+        step.weight = weight_of_priors(
+            targets, targets.shape, (image, prior), step.weights, ignored
+        )
         step.matches = Matches(outside, ignored, targets.sum())
 
     def score_logits(
