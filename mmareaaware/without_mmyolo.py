@@ -6,9 +6,16 @@ from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TRANSFORMS, Registry
 
 YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
     MODELS: (
+        "AreaAwarePPYOLOEHead",
+        "AreaAwareRTMDetHead",
+        "AreaAwareYOLOXHead",
+        "AreaAwareYOLOv5Head",
+        "AreaAwareYOLOv6Head",
+        "AreaAwareYOLOv7Head",
         "AreaAwareYOLOv8Head",
         "IgnoreAwareDetDataPreprocessor",
         "SemiYOLODetector",
+        "IgnoreAwarePPYOLOEDetDataPreprocessor",
         "YOLO11CSPDarknet",
         "YOLO11HeadModule",
         "YOLO11PAFPN",

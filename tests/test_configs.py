@@ -20,9 +20,11 @@ RECIPES = sorted(
     if not p.parent.name.startswith("_")
 )
 SEMI = [r for r in RECIPES if "_semi_" in r]  # tests/test_semi_recipes.py
-YOLO = [r for r in RECIPES if "yolo" in r and r not in SEMI]
+OTHER_HEADS = ("yolox", "rtmdet", "ppyoloe")  # of mmyolo, by folder
+OTHERS = [r for r in RECIPES if r.split("/")[1] in OTHER_HEADS]
+YOLO = [r for r in RECIPES if "yolo" in r and r not in SEMI + OTHERS]
 COCO = [r for r in YOLO if r.endswith("_coco.py")]
-MMDET = [r for r in RECIPES if "yolo" not in r]
+MMDET = [r for r in RECIPES if r not in YOLO + OTHERS]
 MMDET_COCO = [r for r in MMDET if r.endswith("_coco.py")]
 GRIDS = {p.stem: Grid(p) for p in sorted((ROOT / "configs/_grids_").glob("*.py"))}
 # Variables of configs/_base_/area_aware.py, which every recipe inherits.
@@ -124,6 +126,58 @@ def test_coco_recipes_change_only_what_is_ours(recipe):
     allowed += ABLATION if "ablation" in recipe else ()
     assert [k for k in different if not k.startswith(allowed)] == []
     # Hooks are added, not replaced, and pipelines stay but for the ignored boxes
+    stock_hooks = flatten(ignore_aware(stock.custom_hooks))
+    assert stock_hooks.items() <= flatten(cfg.custom_hooks).items()
+    ours, theirs = cfg.train_dataloader, stock.train_dataloader
+    assert flatten(ours) == flatten(ignore_aware(theirs))
+
+
+STOCK_OF_OTHERS = dict(
+    yolox="yolox_s_fast_8xb8-300e_coco.py",
+    rtmdet="rtmdet_s_syncbn_fast_8xb32-300e_coco.py",
+    ppyoloe="ppyoloe_plus_s_fast_8xb8-80e_coco.py",
+)
+
+
+@pytest.mark.parametrize("recipe", OTHERS)
+def test_recipes_of_mmyolos_other_heads_build(recipe, tmp_path):
+    cfg = Config.fromfile(ROOT / recipe)
+    # What is pretrained is loaded by init_weights, later
+    with torch.device("meta"), DefaultScope.overwrite_default_scope("mmyolo"):
+        model = MODELS.build(cfg.model)
+        hooks = [
+            type(HOOKS.build({k: v for k, v in hook.items() if k != "priority"}))
+            for hook in cfg.custom_hooks
+        ]
+    hooks = [hook.__name__ for hook in hooks]
+    head = model.bbox_head
+    assert type(head).__name__.startswith("AreaAware")
+    assert (head.area_weight is not None) == ("area-aware" in recipe)
+    assert (head.loss_bg is not None) == ("bg-max" in recipe)
+    assert ("LossParamSchedulerHook" in hooks) == ("bg-max" in recipe)
+    assert "CheckInvalidLossHook" in hooks
+    if head.loss_bg is not None:
+        assert head.loss_bg.loss_weight == head.loss_cls.loss_weight
+    assert head.num_classes == (10 if "visdrone" in recipe else 80)
+    for assigner in (head.assigner, getattr(head, "initial_assigner", None)):
+        number = getattr(assigner, "num_classes", head.num_classes)
+        assert number == head.num_classes
+    assert cfg.train_dataloader.collate_fn.type == "ignore_aware_collate"
+    assert "IgnoreAware" in type(model.data_preprocessor).__name__
+    cfg.dump(tmp_path / "dumped.py")  # as the Runner does, to be loaded again
+    assert Config.fromfile(tmp_path / "dumped.py").model == cfg.model
+
+
+@pytest.mark.parametrize("recipe", [r for r in OTHERS if r.endswith("_coco.py")])
+def test_recipes_of_mmyolos_other_heads_change_only_what_is_ours(recipe):
+    folder = recipe.split("/")[1]
+    stock = get_config(f"mmyolo::{folder}/{STOCK_OF_OTHERS[folder]}")
+    cfg = Config.fromfile(ROOT / recipe)
+    old, new = flatten(stock.to_dict()), flatten(cfg.to_dict())
+    different = [k for k in old.keys() | new.keys() if old.get(k) != new.get(k)]
+    allowed = (*OURS, "head_", "model.bbox_head.area_weight")
+    assert "model.bbox_head.type" in different
+    assert [k for k in different if not k.startswith(allowed)] == []
     stock_hooks = flatten(ignore_aware(stock.custom_hooks))
     assert stock_hooks.items() <= flatten(cfg.custom_hooks).items()
     ours, theirs = cfg.train_dataloader, stock.train_dataloader

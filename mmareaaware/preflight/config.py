@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from mmengine.registry import MODELS
 
 from .finding import Finding, type_is
-from .heads import PACKAGE, facts_of, heads_with, is_known
+from .heads import PACKAGE, facts_of, heads_with, is_known, line_of
 
 ASSIGNER = "SparseTaskAlignedAssigner"
 TAKES_PENALTY = "AreaAwareYOLOv8Head"
@@ -36,8 +36,9 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
                 )
         if part.get("loss_bg") is not None and not _takes(part, "loss_bg"):
             fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
-            if name == "YOLOv8Head":
-                fix = f"set {type_is(at, TAKES_PENALTY)}"
+            ours = _ours_with_penalty(part)
+            if ours is not None:
+                fix = f"set {type_is(at, ours)}"
             yield Finding(f"{at}.loss_bg", f"{name} has no background penalty: {fix}")
         if name == "BgPenaltyLoss" and slot != "loss_bg":
             yield Finding(
@@ -107,6 +108,13 @@ def _takes(cfg: Mapping, keyword: str) -> bool:
         if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
             return False
     return False
+
+
+def _ours_with_penalty(cfg: Mapping) -> str | None:
+    """The head of this package to set in place of a stock head, for a penalty."""
+    cls = _class_of(cfg)
+    ours = None if cls is None else line_of(cls).ours
+    return ours if ours and _takes(dict(type=ours), "loss_bg") else None
 
 
 def _parts(cfg, place: str) -> Iterator[tuple[str, Mapping]]:

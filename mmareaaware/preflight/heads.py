@@ -41,11 +41,11 @@ _VARIFOCAL = Head(calls_sparse_assigner=True, overlap="IoU")
 
 # By name, so that no head needs to be there.
 HEADS = dict(
-    YOLOv5Head=_YOLOV5,
-    YOLOv7Head=_YOLOV5,
-    YOLOXHead=_WITH_OBJECTNESS,
-    YOLOv6Head=_VARIFOCAL,
-    PPYOLOEHead=_VARIFOCAL,
+    YOLOv5Head=_YOLOV5._replace(ours="AreaAwareYOLOv5Head"),
+    YOLOv7Head=_YOLOV5._replace(ours="AreaAwareYOLOv7Head"),
+    YOLOXHead=_WITH_OBJECTNESS._replace(ours="AreaAwareYOLOXHead"),
+    YOLOv6Head=_VARIFOCAL._replace(ours="AreaAwareYOLOv6Head"),
+    PPYOLOEHead=_VARIFOCAL._replace(ours="AreaAwarePPYOLOEHead"),
     YOLOv8Head=Head(
         ours="AreaAwareYOLOv8Head",
         form="sigmoid",
@@ -53,7 +53,7 @@ HEADS = dict(
         calls_sparse_assigner=True,
         loss_weights=(0.5,),
     ),
-    RTMDetHead=_ON_QUALITY,
+    RTMDetHead=_ON_QUALITY._replace(ours="AreaAwareRTMDetHead"),
     RetinaHead=Head(ours="AreaAwareRetinaHead", form="sigmoid"),
     ATSSHead=Head(ours="AreaAwareATSSHead", form="sigmoid"),
     RPNHead=Head(ours="AreaAwareRPNHead", form="sigmoid"),
@@ -69,6 +69,9 @@ HEADS = dict(
     BBoxHead=Head(form="softmax"),
     Shared2FCBBoxHead=Head(ours="AreaAwareShared2FCBBoxHead", form="softmax"),
 )
+# mmdet's where mmyolo has another head of that name
+HEADS["mmdet.YOLOXHead"] = _WITH_OBJECTNESS
+HEADS["mmdet.RTMDetHead"] = _ON_QUALITY
 UNKNOWN = Head(slots=())
 PACKAGE = __name__.partition(".")[0]
 
@@ -85,11 +88,19 @@ def facts_of(head: type) -> Head:
     whatever it descends from. Those of this package keep to what they descend from.
     """
     for cls in head.__mro__:
-        if cls.__name__ in HEADS:
-            return HEADS[cls.__name__]
+        line = line_of(cls)
+        if line is not UNKNOWN:
+            return line
         if cls.__module__.partition(".")[0] != PACKAGE and _computes_losses(cls):
             break
     return UNKNOWN
+
+
+def line_of(head: type) -> Head:
+    """The line of the table for a class itself; ``UNKNOWN`` where there is none."""
+    library = head.__module__.partition(".")[0]
+    own = HEADS.get(head.__name__, UNKNOWN)
+    return HEADS.get(f"{library}.{head.__name__}", own)
 
 
 def _computes_losses(cls: type) -> bool:

@@ -70,7 +70,7 @@ def _area_advice(head: nn.Module, place: str, loss: AreaAwareBCELoss) -> str:
             "leave the loss as the recipe has it"
         )
     start += f"and {name} passes none"
-    if HEADS.get(name, UNKNOWN).ours is None:  # what descends from it is another
+    if line_of(type(head)).ours is None:  # what descends from it is another
         return (
             f"{start}. Area weights are not supported in it yet: leave the loss as the "
             "recipe has it, or take one of the heads that have a size-aware form: "

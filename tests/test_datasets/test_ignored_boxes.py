@@ -368,6 +368,31 @@ def test_batch_augments_resize_them_too(items):
     assert torch.equal(samples["bboxes_labels"][:, 1:], boxes)
 
 
+def test_they_pass_the_preprocessor_of_ppyoloe(items):
+    """Which resizes each image before it normalises it."""
+    size = dict(random_size_range=(96, 96), interp_mode="nearest", random_interp=False)
+    options = dict(batch_augments=[dict(type="PPYOLOEBatchRandomResize", **size)])
+    MessageHub.get_current_instance().update_info("iter", 0)
+    batch = collate(items, use_ms_training=True)
+    results = []
+    for type in (
+        "IgnoreAwarePPYOLOEDetDataPreprocessor",
+        "PPYOLOEDetDataPreprocessor",
+    ):
+        processor = preprocessor(type, **options)
+        processor.batch_augments[0]._input_size = (96, 128)
+        processor.batch_augments[0]._interval = 10
+        results.append(processor(deepcopy(batch), training=True))
+    output, expected = results
+    assert torch.equal(output["inputs"], expected["inputs"])
+    samples, stock_samples = output["data_samples"], expected["data_samples"]
+    assert torch.equal(samples["bboxes_labels"], stock_samples["bboxes_labels"])
+    height, width = items[0]["inputs"].shape[1:]
+    scale = torch.tensor([1, *[128 / width, 96 / height] * 2])
+    before = batch["data_samples"]["bboxes_ignored"]
+    torch.testing.assert_close(samples["bboxes_ignored"], before * scale)
+
+
 def test_batch_augments_that_drop_boxes_are_refused(items):
     processor = preprocessor()
     processor.batch_augments = [

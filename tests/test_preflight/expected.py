@@ -24,16 +24,16 @@ OF_YOLOV8 = Expected(
 )
 OF_RCNN = Expected("AreaAwareShared2FCBBoxHead", form="softmax")
 HEADS = {
-    "YOLOv5": OF_YOLOV5,
-    "YOLOv6": Expected(sparse=True),
-    "YOLOv7": OF_YOLOV5,
+    "YOLOv5": OF_YOLOV5._replace(ours="AreaAwareYOLOv5Head"),
+    "YOLOv6": Expected("AreaAwareYOLOv6Head", sparse=True),
+    "YOLOv7": OF_YOLOV5._replace(ours="AreaAwareYOLOv7Head"),
     "YOLOv8": OF_YOLOV8,
     "YOLOv5-u": OF_YOLOV8,
     "YOLO11": OF_YOLOV8,
-    "YOLOX": OF_YOLOV5,
+    "YOLOX": OF_YOLOV5._replace(ours="AreaAwareYOLOXHead"),
     "YOLOX of mmdet": OF_YOLOV5,
-    "PP-YOLOE+": Expected(sparse=True),
-    "RTMDet": Expected(),
+    "PP-YOLOE+": Expected("AreaAwarePPYOLOEHead", sparse=True),
+    "RTMDet": Expected("AreaAwareRTMDetHead"),
     "RTMDet of mmdet": Expected(),
     "RetinaNet": SIGMOID._replace(ours="AreaAwareRetinaHead"),
     "ATSS": SIGMOID._replace(ours="AreaAwareATSSHead"),

@@ -104,8 +104,9 @@ def test_the_background_penalty(name, expected):
     (finding,) = of_config(name, model)
     assert finding.place == f"{place}.loss_bg"
     assert finding.is_error
-    is_fix = f"set {place}.type='AreaAwareYOLOv8Head'" in finding.message
-    assert is_fix == (head.type == "YOLOv8Head")
+    is_fix = f"set {place}.type='AreaAware{head.type}'" in finding.message
+    is_mmyolos = scope_of(name) == "mmyolo"
+    assert is_fix == is_mmyolos
 
 
 @pytest.mark.parametrize("slot", ["loss_cls", "loss_obj"])

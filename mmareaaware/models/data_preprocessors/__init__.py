@@ -1,3 +1,6 @@
-from .ignore_aware_det_data_preprocessor import IgnoreAwareDetDataPreprocessor
+from .ignore_aware_det_data_preprocessor import (
+    IgnoreAwareDetDataPreprocessor,
+    IgnoreAwarePPYOLOEDetDataPreprocessor,
+)
 
-__all__ = ["IgnoreAwareDetDataPreprocessor"]
+__all__ = ["IgnoreAwareDetDataPreprocessor", "IgnoreAwarePPYOLOEDetDataPreprocessor"]

@@ -2,14 +2,13 @@
 
 import torch
 from mmengine.registry import MODELS
-from mmyolo.models import YOLOv5DetDataPreprocessor
+from mmyolo.models import PPYOLOEDetDataPreprocessor, YOLOv5DetDataPreprocessor
 
 
-@MODELS.register_module()
-class IgnoreAwareDetDataPreprocessor(YOLOv5DetDataPreprocessor):
-    """``YOLOv5DetDataPreprocessor`` that hands the ignored boxes on.
+class IgnoreAwareMixin:
+    """Put it before a preprocessor of mmyolo, to have the ignored boxes handed on.
 
-    The stock one builds new data samples of the keys that it knows. Batch augments
+    The stock ones build new data samples of the keys that they know. Batch augments
     resize the ignored boxes with the others. Goes with ``ignore_aware_collate``.
     """
 
@@ -37,7 +36,7 @@ class IgnoreAwareDetDataPreprocessor(YOLOv5DetDataPreprocessor):
         if not is_dict or "bboxes_ignored" not in samples:
             got = sorted(samples) if is_dict else f"a {type(samples).__name__}"
             raise ValueError(
-                "IgnoreAwareDetDataPreprocessor needs data_samples['bboxes_ignored'], "
+                f"{type(self).__name__} needs data_samples['bboxes_ignored'], "
                 f"got {got}: set train_dataloader.collate_fn="
                 "dict(type='ignore_aware_collate')"
             )
@@ -60,3 +59,15 @@ class IgnoreAwareDetDataPreprocessor(YOLOv5DetDataPreprocessor):
         samples["bboxes_labels"], rows = augmented.split([len(boxes), len(ignored)])
         samples["bboxes_ignored"] = torch.cat([rows[:, :1], rows[:, 2:]], 1)
         return output
+
+
+@MODELS.register_module()
+class IgnoreAwareDetDataPreprocessor(IgnoreAwareMixin, YOLOv5DetDataPreprocessor):
+    """``YOLOv5DetDataPreprocessor`` that hands the ignored boxes on."""
+
+
+@MODELS.register_module()
+class IgnoreAwarePPYOLOEDetDataPreprocessor(
+    IgnoreAwareMixin, PPYOLOEDetDataPreprocessor
+):
+    """``PPYOLOEDetDataPreprocessor`` that hands the ignored boxes on."""

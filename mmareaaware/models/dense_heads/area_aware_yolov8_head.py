@@ -9,17 +9,21 @@ from mmyolo.models import YOLOv8Head
 from torch import Tensor
 
 from ..box_areas import box_areas
+from ..boxes_of_images import flat_ignored
 from ..losses import (
     AreaAwareBCELoss,
     AreaWeighting,
-    BgPenaltyLoss,
     Positives,
     PriorPlaces,
     SparseLogits,
     add_ranks,
     share,
 )
-from ..losses.bg_penalty_loss import count_background, outside_background
+from ..losses.bg_penalty_loss import (
+    build_bg_penalty,
+    count_background,
+    outside_background,
+)
 from ..losses.weighting import mass_of, mean_of
 from ..task_modules import (
     PriorGrid,
@@ -27,6 +31,7 @@ from ..task_modules import (
     check_ground_truth,
 )
 from .box_trust import TRUE_BOXES, BoxTrust, times
+from .fast_samples import FastSamplesMixin
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -35,14 +40,13 @@ from .yolo_matching import (
     Priors,
     SparseMatching,
     flat_ground_truth,
-    flat_ignored,
     is_plain,
     outputs_for_sparse_matching,
 )
 
 
 @MODELS.register_module()
-class AreaAwareYOLOv8Head(YOLOv8Head):
+class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
     """``YOLOv8Head`` for size-aware classification losses and a background penalty.
 
     Serves YOLOv8 and YOLO11, which differ in the head module only. With stock losses
@@ -83,12 +87,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         super().__init__(*args, **kwargs)
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
-        self.loss_bg = None if loss_bg is None else MODELS.build(loss_bg)
-        if not isinstance(self.loss_bg, BgPenaltyLoss | None):
-            raise ValueError(
-                "loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got "
-                f"{loss_bg}"
-            )
+        self.loss_bg = build_bg_penalty(loss_bg)
         if weigh_boxes and self.weighting is None:
             raise ValueError(
                 "weigh_boxes=True takes the area weight of loss_cls, which has none: "
@@ -114,29 +113,6 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         if self.training and self._is_sparse and is_plain(self.head_module):
             return outputs_for_sparse_matching(self.head_module, x)
         return super().forward(x)
-
-    def loss(
-        self, x: Sequence[Tensor], batch_data_samples: list | dict
-    ) -> dict[str, Tensor]:
-        """Losses of one batch from its feature maps.
-
-        Args:
-            x: Feature maps, a level each.
-            batch_data_samples: Data samples, of which ``ignored_instances`` are the
-                ignored boxes; or, as the fast collate functions make it, a dict of
-                ``bboxes_labels``, ``img_metas`` and, where there are ignored boxes,
-                ``bboxes_ignored``, see :meth:`loss_by_feat`; of a teacher's boxes
-                ``trust`` too.
-        """
-        if isinstance(batch_data_samples, list):
-            return super().loss(x, batch_data_samples)
-        return self.loss_by_feat(
-            *self(x),
-            batch_data_samples["bboxes_labels"],
-            batch_data_samples["img_metas"],
-            batch_data_samples.get("bboxes_ignored"),
-            batch_data_samples.get("trust"),
-        )
 
     def loss_by_feat(
         self,

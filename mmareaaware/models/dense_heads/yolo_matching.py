@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmdet.structures.bbox import get_box_tensor
 from mmyolo.models import YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor, nn
 
+from ..boxes_of_images import join_boxes
 from ..losses import PriorMaps, PriorPlaces, SparseTargets
 from ..losses.overlaps import Overlap
 from ..precision import at_least_float32, exact_matmul
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
+from .prior_weights import weight_of_priors
 
 # Class logits, distances to the sides and their distributions, of each level
 Outputs = tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]]
@@ -77,12 +78,9 @@ class Matched(NamedTuple):
         Returns:
             (B, N); None where all are 1.
         """
-        if weights is None and ignored is None:
-            return None
-        weight = self.pred_boxes.new_ones(self.logits.shape)
-        if weights is not None:
-            weight = weight.index_put(self.positives, weights.to(weight.dtype))
-        return weight if ignored is None else weight.masked_fill(ignored, 0)
+        return weight_of_priors(
+            self.pred_boxes, self.logits.shape, self.positives, weights, ignored
+        )
 
 
 class SparseMatching:
@@ -257,34 +255,5 @@ def flat_ground_truth(
     if isinstance(instances, Tensor):
         images, labels, *_ = instances.long().unbind(1)
         return images, labels, instances[:, 2:]
-    images, boxes = _join([gt.bboxes for gt in instances])
+    images, boxes = join_boxes([gt.bboxes for gt in instances])
     return images, torch.cat([gt.labels for gt in instances]).long(), boxes
-
-
-def flat_ignored(instances: Tensor | Sequence | None) -> tuple[Tensor, Tensor] | None:
-    """Image (M,) and box (M, 4) of all ignored boxes of a batch; None without any.
-
-    Args:
-        instances: (M, 5): image, x1, y1, x2, y2; or a list of InstanceData or None.
-    """
-    if instances is None or isinstance(instances, Tensor):
-        if instances is None or not len(instances):
-            return None
-        return instances[:, 0].long(), instances[:, 1:]
-    boxes = [None if i is None else i.bboxes for i in instances]
-    if not any(map(_number, boxes)):
-        return None
-    return _join(boxes)
-
-
-def _join(boxes: Sequence) -> tuple[Tensor, Tensor]:
-    """Image (G,) and box (G, 4) of the boxes of each image, None for none."""
-    tensors = [get_box_tensor(b) for b in boxes if b is not None]
-    numbers = torch.tensor(list(map(_number, boxes)))
-    images = torch.arange(len(boxes)).repeat_interleave(numbers)
-    joint = torch.cat(tensors)
-    return images.to(joint.device), joint
-
-
-def _number(boxes) -> int:
-    return 0 if boxes is None else len(boxes)

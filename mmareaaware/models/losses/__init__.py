@@ -16,6 +16,7 @@ from .pos_weighted_cross_entropy_loss import PosWeightedCrossEntropyLoss
 from .positive_box_losses import PositiveBoxLosses
 from .prior_maps import PriorMaps, PriorPlaces
 from .ranks import add_ranks, share
+from .score_logits import foreground_logits, joint_logits
 from .soft_bce import soft_bce
 from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
@@ -47,6 +48,8 @@ __all__ = [
     "bg_penalty",
     "bg_penalty_loss",
     "box_overlaps",
+    "foreground_logits",
+    "joint_logits",
     "share",
     "soft_bce",
 ]

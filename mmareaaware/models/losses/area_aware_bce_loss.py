@@ -303,8 +303,8 @@ def _check_reduction(name: str, value: str) -> None:
 def _needs_areas(area_weight: AreaWeightLike) -> str:
     return (
         f"area_weight={area_weight!r} needs the areas of the assigned boxes, and the "
-        "head passes none. AreaAwareYOLOv8Head, for YOLOv8 and YOLO11, does; "
-        "AreaAwareRetinaHead, AreaAwareATSSHead, AreaAwareRPNHead and "
-        "AreaAwareShared2FCBBoxHead have an area_weight themselves and keep their "
-        "loss_cls; other heads have none yet. (A loop of your own passes `areas=...`)"
+        "head passes none. AreaAwareYOLOv8Head, for YOLOv8 and YOLO11, does; the other "
+        "heads of this package, AreaAwareRetinaHead and AreaAwareYOLOXHead say, have "
+        "an area_weight themselves and keep their loss_cls. (A loop of your own passes "
+        "`areas=...`)"
     )

@@ -70,6 +70,7 @@ def bg_penalty_loss(
     ignored: Tensor | None = None,
     avg_factor: Tensor | float | None = None,
     return_stats: bool = False,
+    balance: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
     r"""Penalty on the background priors, in proportion to the classification loss.
 
@@ -98,6 +99,8 @@ def bg_penalty_loss(
         return_stats: Also return ``bg_penalty_mean``, ``bg_penalty_max`` and
             ``bg_penalty_min`` over the background of the batch, without
             :math:`\lambda_{bg}` and w. There are none at ``lambda_bg=0``.
+        balance: How much each prior counts in the sum, of a shape that broadcasts to
+            (B, N); None for 1.
 
     Returns:
         The loss, a scalar; with ``return_stats`` the loss and a dict of scalars.
@@ -117,12 +120,13 @@ def bg_penalty_loss(
     penalty = bg_penalty(logits, mode, gamma)  # (B, N)
     on_background = penalty.masked_fill(outside, 0)
     total = on_background.sum()
+    balanced = total if balance is None else (on_background * balance).sum()
     if avg_factor is None:
         amount = (
             count_background(outside) if normalizer == "background" else targets.sum()
         )
         avg_factor = amount.clamp(min=1)
-    loss = loss_weight * lambda_bg * total / avg_factor
+    loss = loss_weight * lambda_bg * balanced / avg_factor
     if not return_stats:
         return loss
     with torch.no_grad():
@@ -221,6 +225,7 @@ class BgPenaltyLoss(nn.Module):
         ignored: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         return_stats: bool = False,
+        balance: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """See :func:`bg_penalty_loss`."""
         return bg_penalty_loss(
@@ -234,6 +239,7 @@ class BgPenaltyLoss(nn.Module):
             ignored=ignored,
             avg_factor=avg_factor,
             return_stats=return_stats,
+            balance=balance,
         )
 
     def extra_repr(self) -> str:
@@ -241,6 +247,20 @@ class BgPenaltyLoss(nn.Module):
             f"mode={self.mode!r}, lambda_bg={self.lambda_bg}, gamma={self.gamma}, "
             f"loss_weight={self.loss_weight}, normalizer={self.normalizer!r}"
         )
+
+
+def build_bg_penalty(cfg: dict | None) -> BgPenaltyLoss | None:
+    """The penalty of a head from its config, None for none.
+
+    Raises:
+        ValueError: It is another loss.
+    """
+    loss = None if cfg is None else MODELS.build(cfg)
+    if not isinstance(loss, BgPenaltyLoss | None):
+        raise ValueError(
+            f"loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got {cfg}"
+        )
+    return loss
 
 
 def _check_choices(mode: str, normalizer: str) -> None:

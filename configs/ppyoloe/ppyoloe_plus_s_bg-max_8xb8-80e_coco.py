@@ -1,0 +1,4 @@
+_base_ = "./ppyoloe_plus_s_8xb8-80e_coco.py"
+
+model = _base_.head_bg_max
+custom_hooks = [*_base_.custom_hooks, _base_.rising_lambda_bg]

@@ -1,0 +1,21 @@
+_base_ = [
+    "./ppyoloe_plus_s_bg-max_8xb8-80e_coco.py",
+    "../_base_/visdrone.py",
+]
+
+num_classes = len(_base_.visdrone_metainfo.classes)
+
+model = dict(
+    bbox_head=dict(head_module=dict(num_classes=num_classes)),
+    train_cfg=dict(
+        initial_assigner=dict(num_classes=num_classes),
+        assigner=dict(num_classes=num_classes),
+    ),
+    # Crowded: hundreds of objects an image. (COCO AP looks at the first 100.)
+    test_cfg=dict(max_per_img=500),
+)
+train_dataloader = dict(dataset=_base_.visdrone_train)
+val_dataloader = dict(dataset=_base_.visdrone_val)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=_base_.visdrone_root + "annotations/val.json")
+test_evaluator = val_evaluator

@@ -1,0 +1,3 @@
+_base_ = "./yolox_s_bg-max_8xb8-300e_coco.py"
+
+model = _base_.head_area_weighted

@@ -1,0 +1,4 @@
+_base_ = "./yolox_s_8xb8-300e_coco.py"
+
+model = _base_.head_bg_max
+custom_hooks = [*_base_.custom_hooks, _base_.rising_lambda_bg]
