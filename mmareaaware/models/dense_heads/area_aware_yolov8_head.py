@@ -9,16 +9,20 @@ from mmyolo.models import YOLOv8Head
 from torch import Tensor
 
 from ..box_areas import box_areas
+from ..boxes_of_images import flat_ignored
 from ..losses import (
     AreaAwareBCELoss,
     AreaWeighting,
-    BgPenaltyLoss,
     Positives,
     SparseLogits,
     add_ranks,
     share,
 )
-from ..losses.bg_penalty_loss import count_background, outside_background
+from ..losses.bg_penalty_loss import (
+    build_bg_penalty,
+    count_background,
+    outside_background,
+)
 from ..losses.weighting import mass_of, mean_of
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
@@ -28,7 +32,6 @@ from .yolo_matching import (
     Outputs,
     Priors,
     SparseMatching,
-    flat_ignored,
     is_plain,
     outputs_for_sparse_matching,
 )
@@ -76,12 +79,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         super().__init__(*args, **kwargs)
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
-        self.loss_bg = None if loss_bg is None else MODELS.build(loss_bg)
-        if not isinstance(self.loss_bg, BgPenaltyLoss | None):
-            raise ValueError(
-                "loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got "
-                f"{loss_bg}"
-            )
+        self.loss_bg = build_bg_penalty(loss_bg)
         if weigh_boxes and self.weighting is None:
             raise ValueError(
                 "weigh_boxes=True takes the area weight of loss_cls, which has none: "

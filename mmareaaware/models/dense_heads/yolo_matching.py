@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from mmdet.structures.bbox import get_box_tensor
 from mmyolo.models import YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor, nn
 
+from ..boxes_of_images import join_boxes
 from ..losses import SparseTargets
 from ..precision import at_least_float32, exact_matmul
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
@@ -250,34 +250,5 @@ def flat_ground_truth(
     if isinstance(instances, Tensor):
         images, labels, *_ = instances.long().unbind(1)
         return images, labels, instances[:, 2:]
-    images, boxes = _join([gt.bboxes for gt in instances])
+    images, boxes = join_boxes([gt.bboxes for gt in instances])
     return images, torch.cat([gt.labels for gt in instances]).long(), boxes
-
-
-def flat_ignored(instances: Tensor | Sequence | None) -> tuple[Tensor, Tensor] | None:
-    """Image (M,) and box (M, 4) of all ignored boxes of a batch; None without any.
-
-    Args:
-        instances: (M, 5): image, x1, y1, x2, y2; or a list of InstanceData or None.
-    """
-    if instances is None or isinstance(instances, Tensor):
-        if instances is None or not len(instances):
-            return None
-        return instances[:, 0].long(), instances[:, 1:]
-    boxes = [None if i is None else i.bboxes for i in instances]
-    if not any(map(_number, boxes)):
-        return None
-    return _join(boxes)
-
-
-def _join(boxes: Sequence) -> tuple[Tensor, Tensor]:
-    """Image (G,) and box (G, 4) of the boxes of each image, None for none."""
-    tensors = [get_box_tensor(b) for b in boxes if b is not None]
-    numbers = torch.tensor(list(map(_number, boxes)))
-    images = torch.arange(len(boxes)).repeat_interleave(numbers)
-    joint = torch.cat(tensors)
-    return images.to(joint.device), joint
-
-
-def _number(boxes) -> int:
-    return 0 if boxes is None else len(boxes)

@@ -15,6 +15,7 @@ from .overlaps import box_overlaps
 from .pos_weighted_cross_entropy_loss import PosWeightedCrossEntropyLoss
 from .positive_box_losses import PositiveBoxLosses
 from .ranks import add_ranks, share
+from .score_logits import foreground_logits, joint_logits
 from .soft_bce import soft_bce
 from .sparse_logits import SparseLogits
 from .sparse_targets import SparseTargets
@@ -44,6 +45,8 @@ __all__ = [
     "bg_penalty",
     "bg_penalty_loss",
     "box_overlaps",
+    "foreground_logits",
+    "joint_logits",
     "share",
     "soft_bce",
 ]

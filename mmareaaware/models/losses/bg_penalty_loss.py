@@ -243,6 +243,20 @@ class BgPenaltyLoss(nn.Module):
         )
 
 
+def build_bg_penalty(cfg: dict | None) -> BgPenaltyLoss | None:
+    """The penalty of a head from its config, None for none.
+
+    Raises:
+        ValueError: It is another loss.
+    """
+    loss = None if cfg is None else MODELS.build(cfg)
+    if not isinstance(loss, BgPenaltyLoss | None):
+        raise ValueError(
+            f"loss_bg must be None or a dict(type='BgPenaltyLoss', ...), got {cfg}"
+        )
+    return loss
+
+
 def _check_choices(mode: str, normalizer: str) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
