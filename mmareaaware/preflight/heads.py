@@ -47,15 +47,21 @@ HEADS = dict(
     RetinaHead=Head(ours="AreaAwareRetinaHead", form="sigmoid"),
     ATSSHead=Head(ours="AreaAwareATSSHead", form="sigmoid"),
     RPNHead=Head(ours="AreaAwareRPNHead", form="sigmoid"),
-    FCOSHead=_ON_LABELS,
-    GFLHead=_ON_QUALITY,
+    FCOSHead=_ON_LABELS._replace(ours="AreaAwareFCOSHead"),
+    GFLHead=_ON_QUALITY._replace(ours="AreaAwareGFLHead"),
     VFNetHead=_ON_QUALITY,
-    TOODHead=_ON_QUALITY,
-    SSDHead=_ON_QUALITY,  # it has no loss module at all
+    TOODHead=_ON_QUALITY._replace(ours="AreaAwareTOODHead"),
+    RTMDetSepBNHead=_ON_QUALITY._replace(ours="AreaAwareRTMDetSepBNHead"),
+    SSDHead=_ON_QUALITY._replace(ours="AreaAwareSSDHead"),  # it has no loss module
     DETRHead=_ON_QUALITY,
+    DeformableDETRHead=_ON_QUALITY._replace(ours="AreaAwareDeformableDETRHead"),
+    DINOHead=_ON_QUALITY._replace(ours="AreaAwareDINOHead"),
     BBoxHead=Head(form="softmax"),
     Shared2FCBBoxHead=Head(ours="AreaAwareShared2FCBBoxHead", form="softmax"),
 )
+# mmdet's where mmyolo has another head of that name
+HEADS["mmdet.YOLOXHead"] = _WITH_OBJECTNESS._replace(ours="AreaAwareMMDetYOLOXHead")
+HEADS["mmdet.RTMDetHead"] = _ON_QUALITY._replace(ours="AreaAwareMMDetRTMDetHead")
 UNKNOWN = Head(slots=())
 
 
@@ -66,8 +72,15 @@ def is_known(head: type) -> bool:
 
 def facts_of(head: type) -> Head:
     """The line of the table for a class; ``UNKNOWN`` where there is none."""
-    names = [cls.__name__ for cls in head.__mro__]
-    return next((HEADS[name] for name in names if name in HEADS), UNKNOWN)
+    lines = map(line_of, head.__mro__)
+    return next((line for line in lines if line is not UNKNOWN), UNKNOWN)
+
+
+def line_of(head: type) -> Head:
+    """The line of the table for a class itself; ``UNKNOWN`` where there is none."""
+    library = head.__module__.partition(".")[0]
+    own = HEADS.get(head.__name__, UNKNOWN)
+    return HEADS.get(f"{library}.{head.__name__}", own)
 
 
 def heads_with(field: str) -> str:

@@ -1,5 +1,6 @@
 """Every part of this package in every stock head: it works there, or is refused."""
 
+import re
 from typing import NamedTuple
 
 import pytest
@@ -29,16 +30,16 @@ HEADS = {
     "YOLOv5-u": OF_YOLOV8,
     "YOLO11": OF_YOLOV8,
     "YOLOX": Expected(form="sigmoid"),
-    "YOLOX of mmdet": Expected(form="sigmoid"),
+    "YOLOX of mmdet": Expected("type='AreaAwareMMDetYOLOXHead' and ", "sigmoid"),
     "PP-YOLOE+": Expected(sparse=True),
     "RTMDet": Expected(),
-    "RTMDet of mmdet": Expected(),
+    "RTMDet of mmdet": Expected("type='AreaAwareRTMDetSepBNHead' and "),
     "RetinaNet": Expected("type='AreaAwareRetinaHead' and ", "sigmoid"),
     "ATSS": Expected("type='AreaAwareATSSHead' and ", "sigmoid"),
-    "FCOS": Expected(form="sigmoid"),
-    "GFL": Expected(),
-    "TOOD": Expected(),
-    "DINO": Expected(),
+    "FCOS": Expected("type='AreaAwareFCOSHead' and ", "sigmoid"),
+    "GFL": Expected("type='AreaAwareGFLHead' and "),
+    "TOOD": Expected("type='AreaAwareTOODHead' and "),
+    "DINO": Expected("type='AreaAwareDINOHead' and "),
     "Faster R-CNN": OF_RCNN,
     "Mask R-CNN": OF_RCNN,
     "Cascade R-CNN": OF_RCNN,
@@ -112,8 +113,10 @@ def test_the_background_penalty(name):
     (finding,) = of_config(name, model)
     assert finding.place == f"{place}.loss_bg"
     assert finding.is_error
-    is_fix = f"set {place}.type='AreaAwareYOLOv8Head'" in finding.message
-    assert is_fix == (head.type == "YOLOv8Head")
+    is_fix = re.search(f"set {place}.type='AreaAware\\w*{head.type}'", finding.message)
+    is_dense = "roi_head" not in model
+    is_ours = head.type == "YOLOv8Head" or scope_of(name) == "mmdet"
+    assert bool(is_fix) == (is_dense and is_ours)
 
 
 @pytest.mark.parametrize("slot", ["loss_cls", "loss_obj"])

@@ -66,3 +66,5 @@ class AreaAwareSSDHead(AreaAwareAnchorHeadMixin, SSDHead):
     Which negatives are hard, and how many are taken, stays as it is. The penalty looks
     at all background, the easy too, and at 1 − p(background).
     """
+
+    loss_cls = None  # The stock head has none, and mmdet 3.3 asks for it to predict

@@ -28,9 +28,8 @@ class Step:
 
     @classmethod
     def begin(cls, arguments: Mapping) -> "Step":
-        """From the arguments of ``loss_by_feat``, by name."""
-        names = list(arguments)
-        maps = [arguments[k] for k in names[: names.index("batch_gt_instances")]]
+        """From the arguments of ``loss_by_feat``."""
+        maps = [arguments[name] for name in _names_of_maps(arguments)]
         height, width = arguments["batch_img_metas"][0].get(
             "batch_input_shape", (None, None)
         )
@@ -45,7 +44,8 @@ class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
     its matched box; background keeps its weight, exactly. Box losses and centerness,
     which are learned at positives alone and say where and not what, keep theirs. With
     no area weight and no ``loss_bg`` the losses and gradients are those of the stock
-    head, bit for bit.
+    head, bit for bit. (In half precision they are computed in float32, which stock
+    does in parts.)
 
     ``loss_bg`` penalises the score that the head ranks by, see :meth:`score_logits`, on
     all priors that the classification loss counts as background.
@@ -72,9 +72,10 @@ class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
         """
         of_stock = super().loss_by_feat
         arguments = inspect.signature(of_stock).bind(*args, **kwargs).arguments
+        _widen(arguments)
         step = self._step = Step.begin(arguments)
         try:
-            losses = of_stock(*args, **kwargs)
+            losses = of_stock(**arguments)
         finally:
             self._step = None
         if step.matches is None:
@@ -164,7 +165,7 @@ class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
         Returns:
             (B, N, C), or (B, N, 1) where one number says all.
         """
-        logits = at_least_float32(flatten_maps(cls_scores, self.cls_out_channels))
+        logits = flatten_maps(cls_scores, self.cls_out_channels)
         if not self.use_sigmoid_cls:
             return foreground_logits(logits)
         if self.loss_bg.mode == "max":  # of the products too
@@ -211,7 +212,7 @@ class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
                 1,
             )  # (B, N, ·)
             boxes = self.decode_positives(
-                preds[image, prior].float(), own, strides.unsqueeze(1)
+                preds[image, prior], own, strides.unsqueeze(1)
             )
             pred_areas = box_areas(boxes).float()
         return Positives(
@@ -221,6 +222,17 @@ class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
             level_strides=level_strides,
             image_area=None if self._step is None else self._step.image_area,
         )
+
+
+def _names_of_maps(arguments: Mapping) -> list[str]:
+    """Of the arguments of ``loss_by_feat``, by name, what comes of the network."""
+    names = list(arguments)
+    return names[: names.index("batch_gt_instances")]
+
+
+def _widen(arguments: dict) -> None:
+    for name in _names_of_maps(arguments):
+        arguments[name] = [at_least_float32(level) for level in arguments[name]]
 
 
 def flatten_maps(maps: Sequence[Tensor], size: int) -> Tensor:

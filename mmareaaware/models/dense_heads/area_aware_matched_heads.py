@@ -14,7 +14,6 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from ..box_areas import box_areas
-from ..precision import at_least_float32
 from .area_aware_dense_head import AreaAwareDenseHeadMixin
 
 
@@ -88,10 +87,8 @@ class AreaAwareTOODHead(AreaAwareMatchedHeadMixin, TOODHead):
         self, cls_scores: Sequence[Tensor], bbox_preds: Sequence[Tensor]
     ) -> Tensor:
         """Logits of the class scores, which come as probabilities, (B, N, ·)."""
-        logits = []
-        for level in map(at_least_float32, cls_scores):
-            eps = torch.finfo(level.dtype).eps
-            logits.append(torch.logit(level, eps))
+        eps = torch.finfo(cls_scores[0].dtype).eps
+        logits = [torch.logit(level, eps) for level in cls_scores]
         return super().score_logits(logits, bbox_preds)
 
 
