@@ -9,7 +9,7 @@ from torch import nn
 from ..models.label_weighting import LabelWeighting
 from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from .finding import Finding
-from .heads import HEADS, UNKNOWN, facts_of, heads_with, is_known
+from .heads import facts_of, heads_with, is_known, line_of
 
 ASSIGNER = "SparseTaskAlignedAssigner"
 TAKES_PENALTY = "AreaAwareYOLOv8Head"
@@ -32,8 +32,9 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
         slot, name = at.rpartition(".")[2], _type_name(part)
         if part.get("loss_bg") is not None and not _takes_penalty(part):
             fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
-            if name == "YOLOv8Head":
-                fix = f"set {_type_is(at, TAKES_PENALTY)}"
+            ours = _ours_with_penalty(part)
+            if ours is not None:
+                fix = f"set {_type_is(at, ours)}"
             yield Finding(f"{at}.loss_bg", f"{name} has no background penalty: {fix}")
         if name == "BgPenaltyLoss" and slot != "loss_bg":
             yield Finding(
@@ -112,7 +113,7 @@ def _area_advice(head: nn.Module, place: str, loss: AreaAwareBCELoss) -> str:
             "leave the loss as the recipe has it"
         )
     start += f"and {name} passes none"
-    if HEADS.get(name, UNKNOWN).ours is None:  # what descends from it is another
+    if line_of(type(head)).ours is None:  # what descends from it is another
         return (
             f"{start}. Area weights are not supported in it yet: leave the loss as the "
             "recipe has it, or take one of the heads that have a size-aware form: "
@@ -187,6 +188,13 @@ def _class_of(cfg: Mapping) -> type | None:
         with MODELS.switch_scope_and_registry(None) as registry:
             type_ = registry.get(type_)
     return type_ if inspect.isclass(type_) else None
+
+
+def _ours_with_penalty(cfg: Mapping) -> str | None:
+    """The head of this package to set in place of a stock head, for a penalty."""
+    cls = _class_of(cfg)
+    ours = None if cls is None else line_of(cls).ours
+    return ours if ours and _takes_penalty(dict(type=ours)) else None
 
 
 def _takes_penalty(cfg: Mapping) -> bool:
