@@ -159,3 +159,9 @@ def total(losses: dict):
 def flat(loss) -> torch.Tensor:
     """A loss, of all levels where it has levels."""
     return torch.stack([x.sum() for x in loss]) if isinstance(loss, list) else loss
+
+
+def flatten(maps, size: int) -> torch.Tensor:
+    """(B, N, size) of maps of levels."""
+    levels = [m.permute(0, 2, 3, 1).reshape(len(m), -1, size) for m in maps]
+    return torch.cat(levels, 1)

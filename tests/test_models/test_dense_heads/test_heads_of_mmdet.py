@@ -16,6 +16,7 @@ from tests.test_models.test_dense_heads.heads_of_mmdet import (
     SIZE,
     build_head,
     flat,
+    flatten,
     ground_truth,
     leaves_of,
     losses_of,
@@ -57,8 +58,7 @@ def rows(maps, size: int) -> torch.Tensor:
     """(B, N, size) of maps of levels; of the last decoder layer what is to match."""
     if isinstance(maps, torch.Tensor):
         return maps[-1, :, -30:]
-    levels = [m.permute(0, 2, 3, 1).reshape(len(m), -1, size) for m in maps]
-    return torch.cat(levels, 1)
+    return flatten(maps, size)
 
 
 def like(outputs, tensors):
