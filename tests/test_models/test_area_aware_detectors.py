@@ -416,6 +416,29 @@ def test_a_weight_that_needs_the_image_in_a_stock_roi_head_is_named():
         training_step(build_detector(model), detector_batch())
 
 
+def test_the_penalty_of_an_rpn_is_on_its_sampled_negatives():
+    """Divided by the number of samples, as its classification loss is."""
+    model = detector_config("faster", area_weight=None)
+    expected, _ = training_step(build_detector(model), detector_batch())
+    penalty = dict(type="BgPenaltyLoss", lambda_bg=2.0, loss_weight=1.0)
+    model.rpn_head.loss_bg = penalty
+    detector = build_detector(model)
+    kept, inner = [], detector.rpn_head.weigh_levels
+    detector.rpn_head.weigh_levels = lambda *args: kept.append(args) or inner(*args)
+    losses, _ = training_step(detector, detector_batch())
+    added = losses.keys() - expected.keys()
+    assert added == {
+        "rpn_loss_bg",
+        *(f"rpn_bg_penalty_{k}" for k in ("mean", "max", "min")),
+    }
+    labels, weights = (torch.cat(x, 1) for x in kept[0][:2])
+    number = ((labels == 1) & (weights > 0)).sum()
+    total = losses["rpn_bg_penalty_mean"] * number
+    samples = (weights > 0).sum()
+    torch.testing.assert_close(losses["rpn_loss_bg"], 2 * total / samples)
+    assert all(torch.equal(flat(losses[k]), flat(expected[k])) for k in expected)
+
+
 def test_the_strength_can_be_scheduled():
     from mmareaaware.engine.hooks.loss_param_scheduler_hook import _resolve
 
