@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from mmdet.models.dense_heads import RPNHead
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
@@ -33,8 +34,9 @@ PARTS = (
     "area_aware_",
     "bg_max.",
     "bg_focal.",
-    "rising_lambda_bg.",
+    "rising_lambda_bg",
     "area_weighted.",
+    "dense_",
 )
 # What a COCO recipe of ours may change, by dotted path.
 OURS = (
@@ -206,6 +208,10 @@ def stock_of(recipe: str):
     algorithm = name.split("_")[0]
     if name.startswith("mask-rcnn_swin-t"):
         return get_config("mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py")
+    if "bg-max" in name:
+        return get_config(
+            f"mmdet::{family}/{re.sub('(area-aware_)?bg-max_', '', name)}"
+        )
     return get_config(f"mmdet::{family}/{algorithm}_r50_fpn_1x_coco.py")
 
 
@@ -225,8 +231,12 @@ def test_mmdet_recipes_build(recipe, tmp_path):
     with torch.device(device), DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(cfg.model)
         hooks = [type(HOOKS.build(h)).__name__ for h in cfg.custom_hooks]
-    assert hooks[-2:] == ["CheckInvalidLossHook", "DetectionMonitorHook"]
-    assert cfg.optim_wrapper.clip_grad.max_norm == 10
+    if "dino" in recipe:  # no detector of the monitor's, and it clips gradients itself
+        assert hooks[-1] == "CheckInvalidLossHook"
+        assert cfg.optim_wrapper.clip_grad.max_norm == 0.1
+    else:
+        assert hooks[-2:] == ["CheckInvalidLossHook", "DetectionMonitorHook"]
+        assert cfg.optim_wrapper.clip_grad.max_norm == 10
     assert "TensorboardVisBackend" in [b.type for b in cfg.visualizer.vis_backends]
     heads = classifying_heads(model)
     is_weighted = [isinstance(h.loss_cls, PosWeightedCrossEntropyLoss) for h in heads]
@@ -238,10 +248,16 @@ def test_mmdet_recipes_build(recipe, tmp_path):
         assert [h.loss_cls.use_sigmoid for h in heads] == [True] + [False] * (
             len(heads) - 1
         )
-    assert {isinstance(h, AreaWeighting) for h in heads} == {"area-aware" in recipe}
+    weights = [h.area_weight for h in heads if isinstance(h, AreaWeighting)]
+    assert len([w for w in weights if w]) == len(heads) * ("area-aware" in recipe)
+    has_penalty = any(getattr(h, "loss_bg", None) is not None for h in heads)
+    assert has_penalty == ("LossParamSchedulerHook" in hooks) == ("bg-max" in recipe)
+    if has_penalty:
+        assert heads[0].loss_bg.loss_weight == heads[0].loss_cls.loss_weight == 1
     data = recipe.rpartition("_")[2]
     num_classes = {"coco.py": 80, "visdrone.py": 10, "digits.py": 10}[data]
-    assert all(head.num_classes == num_classes for head in heads[1:])
+    of_boxes = [head for head in heads if not isinstance(head, RPNHead)]
+    assert all(head.num_classes == num_classes for head in of_boxes)
     cfg.dump(tmp_path / "dumped.py")  # as the Runner does, to be loaded again
     assert Config.fromfile(tmp_path / "dumped.py").model == cfg.model
 
@@ -256,6 +272,8 @@ def test_mmdet_coco_recipes_change_only_what_is_ours(recipe):
         heads = ("rpn_head", "roi_head", "bbox_head")
         allowed += tuple(f"model.{h}.type" for h in heads)
         allowed += tuple(f"model.{h}.area_weight." for h in heads)
+    if "bg-max" in recipe:
+        allowed += tuple(f"model.bbox_head.{k}" for k in ("type", "loss_bg", "area_w"))
     if "faster-rcnn_swin" in recipe:
         allowed += SWIN
     assert [k for k in different if not k.startswith(allowed)] == []

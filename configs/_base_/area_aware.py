@@ -28,12 +28,26 @@ rising_lambda_bg = dict(
     type="LossParamSchedulerHook", max_value=5.0, burn_in=3, warmup=10
 )
 
+# The same for the dense heads of mmdet, whose recipes are of 12 epochs, and whose own
+# classification losses have the gain 1.
+dense_bg_max = dict(
+    area_weight=None,
+    loss_bg=dict(type="BgPenaltyLoss", mode="max", loss_weight=1.0),
+)
+rising_lambda_bg_1x = dict(
+    type="LossParamSchedulerHook", max_value=5.0, burn_in=1, warmup=4
+)
+
 # 3. Small objects up, by the inverse of their side length, bounded at 4. Last, since it
 # has not helped yet: docs/results.md.
 area_weighted = dict(
     bbox_head=dict(
         loss_cls=dict(area_weight=dict(_delete_=True, type="PowerAreaWeight"))
     )
+)
+
+dense_area_weighted = dict(
+    bbox_head=dict(area_weight=dict(_delete_=True, type="PowerAreaWeight"))
 )
 
 # Instead of the stock SGD; with a cosine, a recipe says which.

@@ -57,21 +57,22 @@ HEADS = dict(
     RetinaHead=Head(ours="AreaAwareRetinaHead", form="sigmoid"),
     ATSSHead=Head(ours="AreaAwareATSSHead", form="sigmoid"),
     RPNHead=Head(ours="AreaAwareRPNHead", form="sigmoid"),
-    FCOSHead=_ON_LABELS,
-    GFLHead=_ON_QUALITY,
+    FCOSHead=_ON_LABELS._replace(ours="AreaAwareFCOSHead"),
+    GFLHead=_ON_QUALITY._replace(ours="AreaAwareGFLHead"),
     VFNetHead=_ON_QUALITY,
-    TOODHead=_ON_QUALITY,
-    SSDHead=_ON_QUALITY,  # it has no loss module at all
+    TOODHead=_ON_QUALITY._replace(ours="AreaAwareTOODHead"),
+    RTMDetSepBNHead=_ON_QUALITY._replace(ours="AreaAwareRTMDetSepBNHead"),
+    SSDHead=_ON_QUALITY._replace(ours="AreaAwareSSDHead"),  # it has no loss module
     DETRHead=_ON_QUALITY,
     ConditionalDETRHead=_ON_QUALITY,
-    DeformableDETRHead=_ON_QUALITY,
-    DINOHead=_ON_QUALITY,
+    DeformableDETRHead=_ON_QUALITY._replace(ours="AreaAwareDeformableDETRHead"),
+    DINOHead=_ON_QUALITY._replace(ours="AreaAwareDINOHead"),
     BBoxHead=Head(form="softmax"),
     Shared2FCBBoxHead=Head(ours="AreaAwareShared2FCBBoxHead", form="softmax"),
 )
 # mmdet's where mmyolo has another head of that name
-HEADS["mmdet.YOLOXHead"] = _WITH_OBJECTNESS
-HEADS["mmdet.RTMDetHead"] = _ON_QUALITY
+HEADS["mmdet.YOLOXHead"] = _WITH_OBJECTNESS._replace(ours="AreaAwareMMDetYOLOXHead")
+HEADS["mmdet.RTMDetHead"] = _ON_QUALITY._replace(ours="AreaAwareMMDetRTMDetHead")
 UNKNOWN = Head(slots=())
 PACKAGE = __name__.partition(".")[0]
 

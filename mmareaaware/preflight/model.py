@@ -9,7 +9,7 @@ from torch import nn
 from ..models.label_weighting import LabelWeighting
 from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from .finding import Finding, type_is
-from .heads import HEADS, UNKNOWN, facts_of, heads_with, is_known
+from .heads import UNKNOWN, facts_of, heads_with, is_known, line_of
 
 Loss = AreaAwareBCELoss | PosWeightedCrossEntropyLoss
 

@@ -74,9 +74,11 @@ def test_only_the_classification_losses_change(kind, normalize):
         is_equal = torch.equal(flat(losses[name]), flat(value))
         assert is_equal == ("cls" not in name), name
     added = losses.keys() - expected.keys()
-    assert all(name.endswith("area_weight_mean") for name in added)
+    means = {name for name in added if name.endswith("area_weight_mean")}
     stages = dict(cascade=4, faster=2, mask=2)  # RPN and RoI stages
-    assert len(added) == stages.get(kind, 1)
+    assert len(means) == stages.get(kind, 1)
+    is_dense = kind in ("retinanet", "atss")
+    assert added - means == {"num_pos" if is_dense else "rpn_num_pos"}
     assert all(losses[name] > 1 for name in added)
 
 
@@ -412,6 +414,29 @@ def test_a_weight_that_needs_the_image_in_a_stock_roi_head_is_named():
     model.roi_head.type = "StandardRoIHead"
     with pytest.raises(ValueError, match=r"`image_area`.*AreaAwareStandardRoIHead"):
         training_step(build_detector(model), detector_batch())
+
+
+def test_the_penalty_of_an_rpn_is_on_its_sampled_negatives():
+    """Divided by the number of samples, as its classification loss is."""
+    model = detector_config("faster", area_weight=None)
+    expected, _ = training_step(build_detector(model), detector_batch())
+    penalty = dict(type="BgPenaltyLoss", lambda_bg=2.0, loss_weight=1.0)
+    model.rpn_head.loss_bg = penalty
+    detector = build_detector(model)
+    kept, inner = [], detector.rpn_head.weigh_levels
+    detector.rpn_head.weigh_levels = lambda *args: kept.append(args) or inner(*args)
+    losses, _ = training_step(detector, detector_batch())
+    added = losses.keys() - expected.keys()
+    assert added == {
+        "rpn_loss_bg",
+        *(f"rpn_bg_penalty_{k}" for k in ("mean", "max", "min")),
+    }
+    labels, weights = (torch.cat(x, 1) for x in kept[0][:2])
+    number = ((labels == 1) & (weights > 0)).sum()
+    total = losses["rpn_bg_penalty_mean"] * number
+    samples = (weights > 0).sum()
+    torch.testing.assert_close(losses["rpn_loss_bg"], 2 * total / samples)
+    assert all(torch.equal(flat(losses[k]), flat(expected[k])) for k in expected)
 
 
 def test_the_strength_can_be_scheduled():

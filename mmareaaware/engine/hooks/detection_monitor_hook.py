@@ -103,7 +103,7 @@ class DetectionMonitorHook(Hook):
                 "the hook out of custom_hooks"
             )
         head = _classifying_head(model)
-        if not hasattr(head, "loss_cls"):  # mmdet's own inference needs it, too
+        if not isinstance(getattr(head, "loss_cls", None), nn.Module):
             raise ValueError(
                 "DetectionMonitorHook listens to the module loss_cls of the head, and "
                 f"{type(head).__name__} has none: take the hook out of custom_hooks"

@@ -1,16 +1,48 @@
 from ...compat import has_mmyolo
 from .area_aware_anchor_heads import (
     AreaAwareAnchorHeadMixin,
-    AreaAwareATSSHead,
     AreaAwareRetinaHead,
     AreaAwareRPNHead,
+    AreaAwareSSDHead,
+)
+from .area_aware_dense_head import AreaAwareDenseHeadMixin
+from .area_aware_matched_heads import (
+    AreaAwareATSSHead,
+    AreaAwareGFLHead,
+    AreaAwareMatchedHeadMixin,
+    AreaAwareMMDetRTMDetHead,
+    AreaAwareRTMDetSepBNHead,
+    AreaAwareTOODHead,
+)
+from .area_aware_point_heads import (
+    AreaAwareFCOSHead,
+    AreaAwareMMDetYOLOXHead,
+    AreaAwarePointHeadMixin,
+)
+from .area_aware_query_heads import (
+    AreaAwareDeformableDETRHead,
+    AreaAwareDINOHead,
+    AreaAwareQueryHeadMixin,
 )
 
 __all__ = [
     "AreaAwareATSSHead",
     "AreaAwareAnchorHeadMixin",
+    "AreaAwareDINOHead",
+    "AreaAwareDeformableDETRHead",
+    "AreaAwareDenseHeadMixin",
+    "AreaAwareFCOSHead",
+    "AreaAwareGFLHead",
+    "AreaAwareMMDetRTMDetHead",
+    "AreaAwareMMDetYOLOXHead",
+    "AreaAwareMatchedHeadMixin",
+    "AreaAwarePointHeadMixin",
+    "AreaAwareQueryHeadMixin",
     "AreaAwareRPNHead",
+    "AreaAwareRTMDetSepBNHead",
     "AreaAwareRetinaHead",
+    "AreaAwareSSDHead",
+    "AreaAwareTOODHead",
 ]
 
 if has_mmyolo():
