@@ -15,7 +15,7 @@ LEGEND = {
 
 
 def draw_pseudo_labels(views: list[dict], classes: list[str]) -> Figure:
-    """A row for each image: the weak view of the teacher, the strong one of the student.
+    """A row for each image: the teacher's weak view, and the student's strong view.
 
     Args:
         views: By image: ``weak`` and ``strong``, RGB (H, W, 3); ``weak_boxes`` and

@@ -29,9 +29,8 @@ ITERS = 2  # an epoch
 class Data(Dataset):
     """Batches of two labelled and two unlabelled images."""
 
-    metainfo = dict(classes=CLASSES)
-
     def __init__(self):
+        self.metainfo = dict(classes=CLASSES)
         self.items = []
         for seed in range(ITERS):
             batch = semi_batch(seed=seed)
