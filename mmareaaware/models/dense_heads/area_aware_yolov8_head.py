@@ -14,6 +14,7 @@ from ..losses import (
     AreaWeighting,
     BgPenaltyLoss,
     Positives,
+    PriorPlaces,
     SparseLogits,
     add_ranks,
     share,
@@ -212,9 +213,11 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
 
     def positives(self, matched: Matched) -> Positives:
         """What area weights may look at."""
+        both = torch.stack([matched.boxes, matched.pred_boxes.detach()])
+        areas, pred_areas = box_areas(both)
         return Positives(
-            areas=box_areas(matched.boxes),
-            pred_areas=box_areas(matched.pred_boxes.detach()[matched.positives]),
+            areas=areas,
+            pred_areas=pred_areas,
             strides=matched.points[:, 2],
             level_strides=self.featmap_strides,
             image_area=matched.priors.input_area,
@@ -242,7 +245,10 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             height, width = sizes[0]
             area = height * width * self.featmap_strides[0] ** 2
             self._cached_priors = Priors(
-                torch.cat(levels), PriorGrid(levels, sizes), area
+                torch.cat(levels),
+                PriorGrid(levels, sizes),
+                PriorPlaces([h * w for h, w in sizes], cls_scores[0].device),
+                area,
             )
             self._priors_key = key
         return self._cached_priors
@@ -259,7 +265,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
         if flat is None:
             return matched, None
         images, boxes = flat
-        covered = matched.priors.grid.covered(boxes, images, len(matched.logits))
+        covered = matched.priors.grid.covered(boxes, images, matched.logits.shape[0])
         ignored = covered & ~outside_background(matched.score_sums)
         score = matched.targets.score.masked_fill(ignored[matched.positives], 0)
         return matched._replace(targets=matched.targets._replace(score=score)), ignored
@@ -283,7 +289,9 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
             outside = outside_background(matched.score_sums, ignored)
             sums["background"] = count_background(outside)
         sums = add_ranks(sums, self.sync_avg_factor)
-        shares = {k: share(v, self.sync_avg_factor) for k, v in sums.items()}
+        shares = {
+            k: share(v, self.sync_avg_factor) for k, v in sums.items() if k != "phi"
+        }
         if phi is None:
             return None, shares, {}
         mean = mean_of(sums["phi"], sums["targets"])
@@ -293,7 +301,7 @@ class AreaAwareYOLOv8Head(YOLOv8Head):
     def _condense(self, matched: Matched) -> Tensor | SparseLogits:
         """What the losses need of the logits, where assigner and loss are ours."""
         if not (self._is_sparse and isinstance(self.loss_cls, AreaAwareBCELoss)):
-            return matched.logits
+            return matched.logits.dense
         return SparseLogits.read(
             matched.logits,
             matched.targets,

@@ -30,7 +30,7 @@ def box_losses(
     points, strides = matched.points[:, :2], matched.points[:, 2:3]
     targets = matched.boxes / strides  # (P, 4)
     loss_bbox = head.loss_bbox(pred_boxes / strides, targets, weight=weight)
-    dists = matched.dists[matched.positives].flatten(0, 1)  # (P·4, reg_max)
+    dists = matched.dists_of_positives.flatten(0, 1)  # (P·4, reg_max)
     distances = head.bbox_coder.encode(
         points / strides, targets, max_dis=dists.size(1) - 1, eps=0.01
     )
@@ -49,7 +49,7 @@ def fused_box_losses(
     """The same in one pass, where :func:`are_yolov8s` and few priors are positive.
 
     Args:
-        matched: With P positives.
+        matched: With P positives and their overlaps.
         weight: Of the positives, (P,).
         avg_factor: What the sums are divided by.
         head: Has ``loss_bbox``, ``loss_dfl`` and ``head_module``.
@@ -57,8 +57,10 @@ def fused_box_losses(
     points, boxes = matched.points, matched.boxes
     sides = torch.cat([points[:, :2] - boxes[:, :2], boxes[:, 2:] - points[:, :2]], 1)
     sums = PositiveBoxLosses.read(
-        matched.dists[matched.positives],
+        matched.dists_of_positives,
         sides / points[:, 2:3],
+        matched.overlap,
+        points[:, 2],
         weight,
         head.head_module.proj,
     )

@@ -14,7 +14,8 @@ from mmyolo.models import YOLOv8HeadModule
 from mmyolo.models.utils import gt_instances_preprocess
 from torch import Tensor, nn
 
-from ..losses import SparseTargets
+from ..losses import PriorMaps, PriorPlaces, SparseTargets
+from ..losses.overlaps import Overlap
 from ..precision import at_least_float32, exact_matmul
 from ..task_modules import PriorGrid, SparseTaskAlignedAssigner
 
@@ -27,22 +28,21 @@ class Priors(NamedTuple):
 
     points: Tensor  # (N, 4): x, y, stride, stride in px
     grid: PriorGrid
+    places: PriorPlaces
     input_area: int  # of the network input, in px²
 
 
 class Matched(NamedTuple):
-    """What the network said of every prior, and what P of them should have said.
-
-    All numbers are float32 or wider.
-    """
+    """What the network said of every prior, and what P of them should have said."""
 
     priors: Priors
-    logits: Tensor  # (B, N, C)
-    dists: Tensor  # (B, N, 4, reg_max)
-    pred_boxes: Tensor  # (B, N, 4), decoded, xyxy in px of the network input
+    logits: PriorMaps  # of C classes
+    dists: PriorMaps  # of the distances to the four sides, 4 · reg_max
     targets: SparseTargets  # of the positives
     target_sum: Tensor  # of all priors, a scalar
-    boxes: Tensor  # of the positives, xyxy in px, (P, 4)
+    boxes: Tensor  # that the positives are to find, xyxy in px, (P, 4)
+    pred_boxes: Tensor  # that they predict, (P, 4); with gradient if dense
+    overlap: Overlap | None  # of the two, if sparse
     box_index: Tensor | None = None  # theirs among all of the batch, (P,), where known
 
     @property
@@ -58,7 +58,12 @@ class Matched(NamedTuple):
     @property
     def score_sums(self) -> Tensor:
         """Targets of all priors, summed over the classes, (B, N)."""
-        return self.targets.sums(*self.logits.shape[:2])
+        return self.targets.sums(*self.logits.shape)
+
+    @property
+    def dists_of_positives(self) -> Tensor:
+        """Their distributions, (P, 4, reg_max)."""
+        return self.dists.rows(*self.positives).unflatten(1, (4, -1))
 
     def weight_of_priors(
         self, weights: Tensor | None, ignored: Tensor | None
@@ -74,7 +79,7 @@ class Matched(NamedTuple):
         """
         if weights is None and ignored is None:
             return None
-        weight = self.logits.new_ones(self.logits.shape[:2])
+        weight = self.pred_boxes.new_ones(self.logits.shape)
         if weights is not None:
             weight = weight.index_put(self.positives, weights.to(weight.dtype))
         return weight if ignored is None else weight.masked_fill(ignored, 0)
@@ -83,9 +88,8 @@ class Matched(NamedTuple):
 class SparseMatching:
     """With ``SparseTaskAlignedAssigner``: only the positives are spelled out.
 
-    The logits and distributions stay as the convolutions made them, channels before
-    priors, and are only viewed as (B, N, ...). The few positives are decoded anew, so
-    that no gradient passes through all boxes.
+    The logits and distributions stay as the convolutions made them. The few positives
+    are decoded anew, so that no gradient passes through all boxes.
 
     Args:
         assigner: The assigner.
@@ -105,8 +109,8 @@ class SparseMatching:
     ) -> Matched:
         """Match priors and boxes."""
         cls_scores, bbox_preds, bbox_dist_preds = outputs
-        logits = torch.cat([s.flatten(2) for s in cls_scores], 2).transpose(1, 2)
-        dists = torch.cat([d.permute(0, 2, 3, 1) for d in bbox_dist_preds], 3)
+        logits = PriorMaps([s.flatten(2) for s in cls_scores], priors.places)
+        dists = [d.permute(0, 2, 3, 1).flatten(1, 2) for d in bbox_dist_preds]
         distances = torch.cat([p.detach().flatten(2) for p in bbox_preds], 2)
         pred_boxes = self.bbox_coder.decode(
             priors.points[:, :2],
@@ -114,10 +118,9 @@ class SparseMatching:
             priors.points[:, 2],
         )
         images, labels, boxes = flat_ground_truth(boxes)
-        scores = logits.detach()
-        targets, box = self.assigner.assign(
+        assigned = self.assigner.assign(
             pred_boxes,
-            lambda *pair: at_least_float32(scores[pair]).sigmoid(),
+            lambda *pair: logits.values(*pair).sigmoid(),
             priors.grid,
             boxes,
             labels,
@@ -125,18 +128,19 @@ class SparseMatching:
         )
         return Matched(
             priors,
-            at_least_float32(logits),
-            at_least_float32(dists.permute(0, 3, 1, 2)),
-            pred_boxes,
-            targets,
-            targets.score.sum(),
-            boxes[box],
-            box,
+            logits,
+            PriorMaps(dists, priors.places),
+            assigned.targets,
+            assigned.targets.score.sum(),
+            boxes[assigned.box],
+            assigned.pred_boxes,
+            assigned.overlap,
+            assigned.box,
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:
         """Predicted boxes (P, 4) with gradient."""
-        dists = matched.dists[matched.positives]  # (P, 4, reg_max)
+        dists = matched.dists_of_positives
         distances = exact_matmul(dists.softmax(-1), self.bins)
         points = matched.points
         decode = self.bbox_coder.decode
@@ -185,17 +189,18 @@ class DenseMatching:
         label = result["assigned_labels"][positives].long()
         return Matched(
             priors,
-            logits,
-            at_least_float32(torch.cat(list(bbox_dist_preds), 1)),
-            pred_boxes,
+            PriorMaps.of(logits),
+            PriorMaps.of(torch.cat(list(bbox_dist_preds), 1).flatten(2)),
             SparseTargets(*positives, label, scores[(*positives, label)]),
             scores.sum(),  # whose order decides the last bit
             result["assigned_bboxes"][positives],
+            pred_boxes[positives],
+            None,
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:
         """Predicted boxes (P, 4) with gradient."""
-        return matched.pred_boxes[matched.positives]
+        return matched.pred_boxes
 
 
 def outputs_for_sparse_matching(

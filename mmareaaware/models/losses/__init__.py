@@ -14,6 +14,7 @@ from .class_balance import EffectiveNumberWeight, InverseFrequencyWeight, LDAMMa
 from .overlaps import box_overlaps
 from .pos_weighted_cross_entropy_loss import PosWeightedCrossEntropyLoss
 from .positive_box_losses import PositiveBoxLosses
+from .prior_maps import PriorMaps, PriorPlaces
 from .ranks import add_ranks, share
 from .soft_bce import soft_bce
 from .sparse_logits import SparseLogits
@@ -35,6 +36,8 @@ __all__ = [
     "PositiveBoxLosses",
     "Positives",
     "PowerAreaWeight",
+    "PriorMaps",
+    "PriorPlaces",
     "PyramidMembershipWeight",
     "SparseLogits",
     "SparseTargets",

@@ -29,6 +29,11 @@ class Overlap(NamedTuple):
     distance: Tensor  # its length, squared, (Q,)
     angle: Tensor  # between the diagonals, (Q,)
     alpha: Tensor  # weight of the shape, (Q,)
+    is_inside: Tensor  # sides of the first that are further in, (Q, 4)
+
+    def at(self, pairs: Tensor) -> "Overlap":
+        """Of some of the pairs."""
+        return Overlap(*(part[pairs] for part in self))
 
 
 def sides_of(boxes: Tensor) -> Tensor:
@@ -93,10 +98,11 @@ def complete_overlap(sides: Tensor, targets: Tensor) -> Overlap:
         distance,
         angle,
         alpha,
+        sides < targets,
     )
 
 
-def ciou_gradient(overlap: Overlap, sides: Tensor, targets: Tensor) -> Tensor:
+def ciou_gradient(overlap: Overlap) -> Tensor:
     r"""What the CIoU changes by with each side of the first box.
 
     :math:`\alpha` counts as a constant, as in the paper. Where a side of both boxes is
@@ -104,8 +110,6 @@ def ciou_gradient(overlap: Overlap, sides: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         overlap: From :func:`complete_overlap`.
-        sides: As there, (Q, 4).
-        targets: As there, (Q, 4).
 
     Returns:
         (Q, 4).
@@ -131,7 +135,7 @@ def ciou_gradient(overlap: Overlap, sides: Tensor, targets: Tensor) -> Tensor:
     )
     # A side that is further in than the other's moves the intersection, else the
     # smallest box around both
-    is_inside = (sides < targets).unflatten(1, (2, 2))  # (Q, 2, 2)
+    is_inside = overlap.is_inside.unflatten(1, (2, 2))  # (Q, 2, 2)
     by_side = by_shared.unsqueeze(1).where(is_inside, by_enclosing.unsqueeze(1))
     by_side = by_side + by_size.unsqueeze(1)
     return by_side.flatten(1) + torch.cat([-by_shift, by_shift], 1)

@@ -1,19 +1,29 @@
 """Task-aligned assignment on the pairs of a box and a prior inside it."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from mmengine.registry import TASK_UTILS
 from torch import Tensor, nn
 
 from ..losses import SparseTargets, box_overlaps
-from ..losses.overlaps import sides_of
+from ..losses.overlaps import Overlap, complete_overlap, sides_of
 from ..precision import at_least_float32
 from .prior_grid import Chosen, PriorGrid
 
 # A count in the upper half of an integer, and what is in the lower half.
 COUNT = 1 << 32
 LOWER_HALF = COUNT - 1
+
+
+class Assigned(NamedTuple):
+    """What P priors are to find."""
+
+    targets: SparseTargets
+    box: Tensor  # which of the true boxes each got, (P,)
+    pred_boxes: Tensor  # what each predicts, xyxy in px, (P, 4)
+    overlap: Overlap  # of the two, in px
 
 
 @TASK_UTILS.register_module()
@@ -86,7 +96,7 @@ class SparseTaskAlignedAssigner(nn.Module):
         self.alpha = alpha
         self.beta = beta
         self.eps = eps
-        self.iou_mode = "ciou" if use_ciou else "iou"
+        self.use_ciou = use_ciou
         self.min_side = min_side
         self.topk2 = topk2
         self._priors = None
@@ -122,7 +132,7 @@ class SparseTaskAlignedAssigner(nn.Module):
         num_imgs, num_gts = gt_bboxes.shape[:2]
         image = torch.arange(num_imgs, device=gt_bboxes.device)
         boxes = gt_bboxes.flatten(0, 1)
-        targets, box = self.assign(
+        targets, box, *_ = self.assign(
             pred_bboxes,
             lambda image, prior, label: pred_scores[image, prior, label],
             self._grid_of(priors),
@@ -150,7 +160,7 @@ class SparseTaskAlignedAssigner(nn.Module):
         boxes: Tensor,
         labels: Tensor,
         images: Tensor,
-    ) -> tuple[SparseTargets, Tensor]:
+    ) -> Assigned:
         """Assign boxes to priors.
 
         Args:
@@ -161,9 +171,6 @@ class SparseTaskAlignedAssigner(nn.Module):
             boxes: The boxes of all images, xyxy in px, (G, 4).
             labels: Their classes, (G,), int64.
             images: Their images, (G,), int64.
-
-        Returns:
-            The targets of the P positive priors, and which box each got, (P,).
 
         Raises:
             RuntimeError: A label is none of a class (on a GPU: a device-side assert).
@@ -180,9 +187,13 @@ class SparseTaskAlignedAssigner(nn.Module):
         pairs = grid.inside(self.enlarge(boxes), self.topk)
         image = images[pairs.box]  # (Q,)
         row = pairs.prior + image * num_priors
-        overlap = box_overlaps(
-            sides_of(pred_boxes[row]), sides_of(boxes)[pairs.box], self.iou_mode
-        ).clamp(min=0)
+        found = pred_boxes[row]  # (Q, 4)
+        both = sides_of(found), sides_of(boxes)[pairs.box]
+        if self.use_ciou:
+            parts = complete_overlap(*both)
+            overlap = parts.ciou.clamp(min=0)
+        else:
+            overlap = box_overlaps(*both, "iou").clamp(min=0)
         score = score_of(image, pairs.prior, labels[pairs.box]).to(overlap.dtype)
         metric = score**self.alpha * overlap**self.beta
         # A prediction that is not a number shall be chosen, and be seen in the loss
@@ -213,7 +224,12 @@ class SparseTaskAlignedAssigner(nn.Module):
         )
         metric, (best_metric, best_overlap) = values[0], highest[:, box]
         score = metric * best_overlap / (best_metric + self.eps)
-        return SparseTargets(image[pair], pairs.prior[pair], labels[box], score), box
+        targets = SparseTargets(image[pair], pairs.prior[pair], labels[box], score)
+        if self.use_ciou:
+            parts = parts.at(pair)
+        else:
+            parts = complete_overlap(*(sides[pair] for sides in both))
+        return Assigned(targets, box, found[pair], parts)
 
     def enlarge(self, boxes: Tensor) -> Tensor:
         """Boxes (G, 4) with sides of at least ``min_side``: where priors are sought."""

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 from mmareaaware.models import SparseTargets
+from mmareaaware.models.losses import PriorMaps
 from tests.conftest import (
     NUM_CLASSES,
     SIZE,
@@ -94,13 +95,14 @@ def without(head, removed: torch.Tensor, dropped: list):
         points = matched.priors.points.expand(*kept.shape, 4)[kept]
         return matched._replace(
             priors=matched.priors._replace(points=points),
-            logits=matched.logits[kept][None],
-            dists=matched.dists[kept][None],
-            pred_boxes=matched.pred_boxes[kept][None],
+            logits=PriorMaps.of(matched.logits.dense[kept][None]),
+            dists=PriorMaps.of(matched.dists.dense[kept][None]),
             targets=SparseTargets(
                 torch.zeros_like(image), number[image, prior], label, score
             ),
             boxes=matched.boxes[is_left],
+            pred_boxes=matched.pred_boxes[is_left],
+            overlap=matched.overlap and matched.overlap.at(is_left),
         )
 
     head.match = match_the_rest

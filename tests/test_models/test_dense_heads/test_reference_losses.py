@@ -104,7 +104,7 @@ def test_targets_of_the_sparse_assigner(make_head, case, version):
     head.assigner.assign = lambda *args: found.append(assign(*args)) or found[0]
     maps = outputs(torch.from_numpy(dist), torch.from_numpy(logits))
     head.loss_by_feat(*maps, samples(gts), [{}] * len(gts))
-    ((targets, box),) = found
+    ((targets, box, *_),) = found
     has_target = targets.score > 0
     row = targets.image * dist.shape[1] + targets.prior
     reference = {

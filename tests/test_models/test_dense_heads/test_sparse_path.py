@@ -245,8 +245,8 @@ def test_no_dense_targets_are_made(make_head, settings):
     with Made(numel) as made:
         losses = head.loss_by_feat(*outputs, *samples.values())
         sum(v for k, v in losses.items() if "loss" in k).backward()
-    # The logits of all levels, their softplus, and the gradient
-    assert made.count == 3
+    # What held the softplus holds the gradient later
+    assert made.count == 1
 
 
 class Waits(TorchDispatchMode):

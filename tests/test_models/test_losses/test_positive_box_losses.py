@@ -3,6 +3,7 @@ import torch
 from mmengine.registry import MODELS
 
 from mmareaaware.models.losses import PositiveBoxLosses
+from mmareaaware.models.losses.overlaps import complete_overlap
 
 REG_MAX = 16
 BINS = torch.arange(REG_MAX, dtype=torch.float64)
@@ -18,6 +19,14 @@ def inputs(number=60):
     dists = rand(number, 4, REG_MAX) * 8 - 4
     targets = rand(number, 4) * 18 - 1
     return dists.requires_grad_(), targets, rand(number)
+
+
+def read(dists, targets, weight, bins=BINS, unit=8.0):
+    """Of boxes in px, at a stride of 8."""
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        sides = dists.softmax(-1) @ bins
+    overlap = complete_overlap(sides * unit, targets * unit)
+    return PositiveBoxLosses.read(dists, targets, overlap, unit, weight, bins)
 
 
 def stock(dists, targets, weight):
@@ -49,7 +58,7 @@ def stock(dists, targets, weight):
 def test_equals_the_stock_losses(number, gains):
     dists, targets, weight = inputs(number)
     results = []
-    for losses in (stock, lambda *x: PositiveBoxLosses.read(*x, BINS)):
+    for losses in (stock, read):
         ciou, dfl = losses(dists, targets, weight)
         total = gains[0] * ciou + gains[1] * dfl
         (gradient,) = torch.autograd.grad(total, dists)
@@ -60,16 +69,14 @@ def test_equals_the_stock_losses(number, gains):
 
 def test_gradcheck_of_the_distribution_focal_loss():
     dists, targets, weight = inputs(5)
-    assert torch.autograd.gradcheck(
-        lambda d: PositiveBoxLosses.read(d, targets, weight, BINS).dfl, dists
-    )
+    assert torch.autograd.gradcheck(lambda d: read(d, targets, weight).dfl, dists)
 
 
 def test_weights_count_each_positive():
     dists, targets, weight = inputs()
-    both = PositiveBoxLosses.read(dists, targets, weight, BINS)
+    both = read(dists, targets, weight)
     each = [
-        PositiveBoxLosses.read(d[None], t[None], w[None], BINS)
+        read(d[None], t[None], w[None])
         for d, t, w in zip(dists, targets, weight, strict=True)
     ]
     torch.testing.assert_close(both.ciou, sum(one.ciou for one in each))
@@ -80,13 +87,13 @@ def test_not_a_number_is_seen():
     dists, targets, weight = inputs()
     spoilt = dists.detach().clone()
     spoilt[3, 1, 2] = torch.nan
-    assert all(x.isnan() for x in PositiveBoxLosses.read(spoilt, targets, weight, BINS))
+    assert all(x.isnan() for x in read(spoilt, targets, weight))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast_leaves_it_in_float32(dtype):
     dists, targets, weight = (x.detach().float() for x in inputs())
-    exact = PositiveBoxLosses.read(dists, targets, weight, BINS.float())
+    exact = read(dists, targets, weight, BINS.float())
     with torch.autocast("cpu", dtype):
-        found = PositiveBoxLosses.read(dists, targets, weight, BINS.float())
+        found = read(dists, targets, weight, BINS.float())
     assert all(map(torch.equal, found, exact))

@@ -103,7 +103,7 @@ def test_what_a_box_counts(make_head, scores_as):
     gt = samples["bboxes_labels"].double()
     matched = head.match(outputs, gt, 2)
     of_prior = trust[matched.box_index]
-    score, w = matched.targets.score, torch.ones_like(matched.logits[..., 0])
+    score, w = matched.targets.score, torch.ones(matched.logits.shape).double()
     if scores_as == "weights":
         w[matched.positives] = of_prior
         given = BoxTrust(cls=trust, box=trust * exact)
@@ -112,9 +112,10 @@ def test_what_a_box_counts(make_head, scores_as):
         score = score * of_prior
         given = BoxTrust(targets=trust, box=exact)
         by_box = score * exact[matched.box_index]
-    targets = torch.zeros_like(matched.logits)
+    logits = matched.logits.dense
+    targets = torch.zeros_like(logits)
     targets[(*matched.positives, matched.targets.label)] = score
-    p = matched.logits.sigmoid()
+    p = logits.sigmoid()
     bce = -(targets * p.log() + (1 - targets) * (1 - p).log())
     least = torch.tensor(1000.0).double()
     losses = head.loss_by_feat(

@@ -87,7 +87,7 @@ def assign(assigner, pred, scores, priors, gts):
     boxes = torch.cat([b for b, _ in gts])
     labels = torch.cat([c for _, c in gts])
     images = torch.cat([torch.full((len(b),), i) for i, (b, _) in enumerate(gts)])
-    targets, box = assigner.assign(
+    targets, box, *_ = assigner.assign(
         pred,
         lambda image, prior, label: scores[image, prior, label],
         PriorGrid.from_priors(priors),
@@ -319,7 +319,7 @@ def test_memory_grows_with_the_pairs_only():
     grid = PriorGrid.from_priors(priors)
     logits = torch.zeros(1, len(priors), classes)
     with Largest() as largest:
-        targets, _ = build().assign(
+        targets, *_ = build().assign(
             pred,
             lambda image, prior, label: logits[image, prior, label].sigmoid(),
             grid,
