@@ -91,7 +91,7 @@ class PseudoLabelMonitorHook(Hook):
         self, pseudo: InstanceData, num_uncertain: int, truth: InstanceData | None
     ) -> Tensor:
         """The sums of one image."""
-        judged = [0.0] * 4
+        judged: tuple[float, ...] = (0.0,) * 4
         if truth is not None and "bboxes" in truth:
             judged = judge(pseudo, truth)
         sums = [1, num_uncertain, float(pseudo.scores.sum()), *judged]
