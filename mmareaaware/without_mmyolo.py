@@ -2,7 +2,14 @@
 
 from typing import NoReturn
 
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TRANSFORMS, Registry
+from mmengine.registry import (
+    DATASETS,
+    FUNCTIONS,
+    MODELS,
+    TASK_UTILS,
+    TRANSFORMS,
+    Registry,
+)
 
 YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
     MODELS: (
@@ -19,6 +26,12 @@ YOLO_PARTS: dict[Registry, tuple[str, ...]] = {
         "YOLO11CSPDarknet",
         "YOLO11HeadModule",
         "YOLO11PAFPN",
+    ),
+    TASK_UTILS: (
+        "ClassCountThresholds",
+        "DistributionSharpness",
+        "F1Thresholds",
+        "FixedThresholds",
     ),
     DATASETS: ("DigitsDataset",),
     TRANSFORMS: (

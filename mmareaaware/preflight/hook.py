@@ -9,6 +9,7 @@ from mmengine.runner import BaseLoop
 from .data import data_findings
 from .finding import settle
 from .model import model_findings
+from .semi import semi_findings
 
 
 class PreflightHook(Hook):
@@ -35,6 +36,7 @@ class PreflightHook(Hook):
             chain(
                 model_findings(model),
                 data_findings(runner.train_dataloader.dataset, val_set, model),
+                semi_findings(runner),
             ),
             runner.logger,
         )

@@ -2,6 +2,8 @@ from .class_counts_hook import ClassCountsHook, count_classes
 from .detection_monitor_hook import DetectionMonitorHook
 from .epoch_seed_hook import EpochSeedHook
 from .loss_param_scheduler_hook import LossParamSchedulerHook
+from .pseudo_label_monitor_hook import PseudoLabelMonitorHook
+from .pseudo_label_picture_hook import PseudoLabelPictureHook
 from .semi_mean_teacher_hook import SemiMeanTeacherHook
 from .semi_phase_hook import SemiPhaseHook
 from .stale_scalars_hook import StaleScalarsHook
@@ -11,6 +13,8 @@ __all__ = [
     "DetectionMonitorHook",
     "EpochSeedHook",
     "LossParamSchedulerHook",
+    "PseudoLabelMonitorHook",
+    "PseudoLabelPictureHook",
     "SemiMeanTeacherHook",
     "SemiPhaseHook",
     "StaleScalarsHook",

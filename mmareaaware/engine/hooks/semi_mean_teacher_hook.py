@@ -117,7 +117,8 @@ class SemiMeanTeacherHook(Hook):
         statistics = list(_local_statistics(model.student))
         if statistics and get_world_size() > 1:
             all_reduce_params(statistics, op="mean")
-        floats, others = [], []
+        floats: list[tuple[Tensor, Tensor]] = []
+        others: list[tuple[Tensor, Tensor]] = []
         pairs = zip(_numbers(model.teacher), _numbers(model.student), strict=True)
         for teacher, student in pairs:
             is_float = teacher.is_floating_point()

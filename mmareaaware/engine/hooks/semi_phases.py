@@ -1,7 +1,7 @@
 """When the unlabelled images begin to count: the phases of a semi-supervised run."""
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -76,6 +76,6 @@ class SemiPhases(NamedTuple):
         return next((i for i in steps if self.weight_at(i) > 0), self.max_iters)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> Any:
     """The model without what distributes it."""
     return model.module if is_model_wrapper(model) else model

@@ -235,8 +235,8 @@ def _check_branches(samples: Mapping) -> None:
     if missing:
         raise ValueError(
             f"SemiYOLODetector trains on the branches {BRANCHES}, and this batch has "
-            f"no images for {missing}: see the MultiBranch transform of the pipelines "
-            "and the sampler"
+            f"no images for {missing}: see the MultiBranch transform of the "
+            "pipelines, and the sampler"
         )
     for branch in UNLABELLED:
         check_has_homography(samples[branch][0], branch)

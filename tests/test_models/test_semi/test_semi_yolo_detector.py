@@ -203,7 +203,7 @@ def test_predicts_with_the_network_it_is_told():
     model = semi_model().eval()
     with torch.no_grad():
         for branch in model.teacher.bbox_head.head_module.cls_preds:
-            branch[-1].bias -= 9
+            branch[-1].bias -= 30
     images = torch.rand(1, 3, SIZE, SIZE)
     view = sample()
     view.set_metainfo(dict(batch_input_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE)))
@@ -296,7 +296,8 @@ WRONG = {
 def test_what_is_refused_when_it_is_built(settings, word):
     config = semi_config(detector_config())
     del config["pseudo_labels"]
-    config.update(settings)
+    for key, value in settings.items():  # update() would merge
+        config[key] = value
     with (
         DefaultScope.overwrite_default_scope("mmyolo"),
         pytest.raises(ValueError, match=word),
@@ -361,3 +362,19 @@ def test_two_processes_give_what_one_gives(thresholds, free_port):
         torch.testing.assert_close(
             result, expected, rtol=1e-3, atol=1e-5 * max(scale, 1e-6), msg=name
         )
+
+
+def test_uncertain_boxes_reach_the_student_as_ignored_regions(monkeypatch):
+    """An image that is one uncertain object has no background; one without is all."""
+    losses = {}
+    for score in (0.7, 0.1):
+        model = semi_model()
+        whole = detections(1)
+        whole.bboxes = torch.tensor([[0.0, 0.0, SIZE, SIZE]])
+        whole.scores[:] = score
+        seen = whole[whole.scores >= model.pseudo_labeller.thresholds.low]
+        monkeypatch.setattr(model.pseudo_labeller, "detect", lambda *_, s=seen: [s] * 2)
+        losses[score], _ = step(model, semi_batch())
+    for name in ("unsup_loss_cls", "unsup_loss_bg"):
+        assert losses[0.7][name] == 0
+        assert losses[0.1][name] > 0
