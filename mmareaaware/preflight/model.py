@@ -1,11 +1,10 @@
 """Where the parts of this package sit in a model, and whether they work there."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 
-from mmengine.registry import MODELS
 from torch import nn
 
+from ..model_config import Part, default_of, parts, takes
 from ..models.label_weighting import LabelWeighting
 from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from .finding import Finding
@@ -25,12 +24,13 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
     Yields:
         The findings.
     """
-    parts = list(_parts(cfg, place))
-    classes = [cls for _, part in parts if (cls := _class_of(part)) is not None]
+    all_parts = list(parts(cfg, place))
+    classes = [cls for part in all_parts if (cls := part.cls) is not None]
     has_assigner = any(facts_of(cls).calls_sparse_assigner for cls in classes)
-    for at, part in parts:
-        slot, name = at.rpartition(".")[2], _type_name(part)
-        if part.get("loss_bg") is not None and not _takes_penalty(part):
+    for part in all_parts:
+        at, name = part.place, part.name
+        slot = at.rpartition(".")[2]
+        if part.cfg.get("loss_bg") is not None and not _takes_penalty(part):
             fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
             if name == "YOLOv8Head":
                 fix = f"set {_type_is(at, TAKES_PENALTY)}"
@@ -163,52 +163,18 @@ def _keep_its_loss(head: nn.Module, slot: str) -> str:
 
 def _own_loss(head: nn.Module, slot: str) -> dict:
     """The config of a loss that a head has by default; empty if it has none."""
-    for cls in type(head).__mro__:
-        parameter = inspect.signature(cls.__init__).parameters.get(slot)
-        if parameter is not None and isinstance(parameter.default, Mapping):
-            return dict(parameter.default)
-    return {}
+    default = default_of(type(head), slot)
+    return dict(default) if isinstance(default, Mapping) else {}
 
 
 def _type_is(place: str, name: str) -> str:
     return f"{place}.type={name!r}"
 
 
-def _type_name(cfg: Mapping) -> str:
-    """Without its scope; in MMEngine's lazy configs types are classes."""
-    name = cfg.get("type")
-    return str(getattr(name, "__name__", name)).rpartition(".")[2]
-
-
-def _class_of(cfg: Mapping) -> type | None:
-    """The registered class that a config builds."""
-    type_ = cfg.get("type")
-    if isinstance(type_, str):
-        with MODELS.switch_scope_and_registry(None) as registry:
-            type_ = registry.get(type_)
-    return type_ if inspect.isclass(type_) else None
-
-
-def _takes_penalty(cfg: Mapping) -> bool:
+def _takes_penalty(part: Part) -> bool:
     """Whether a head has a keyword for it; also if it is not registered here."""
-    cls = _class_of(cfg)
-    if cls is None or _type_name(cfg) == TAKES_PENALTY:
-        return True
-    parameters = [inspect.signature(base.__init__).parameters for base in cls.__mro__]
-    return any("loss_bg" in names for names in parameters)
-
-
-def _parts(cfg, place: str) -> Iterator[tuple[str, Mapping]]:
-    """All dicts in a config with their places, itself the first."""
-    if isinstance(cfg, Mapping):
-        yield place, cfg
-        children = cfg.items()
-    elif isinstance(cfg, list | tuple):
-        children = enumerate(cfg)
-    else:
-        return
-    for key, value in children:
-        yield from _parts(value, f"{place}.{key}")
+    cls = part.cls
+    return cls is None or part.name == TAKES_PENALTY or takes(cls, "loss_bg")
 
 
 Check = Callable[[nn.Module, str, str, nn.Module], Iterator[Finding]]
