@@ -1,13 +1,17 @@
 """Switches the parts of this package on, in the config of any known detector."""
 
 from .changes import Change, changes_table
+from .command_line import add_switches, apply_switches
+from .errors import SwitchError
 from .rising import RISING_LAMBDA_BG
-from .switch import SwitchError, switch_on
+from .switch import switch_on
 
 __all__ = [
     "RISING_LAMBDA_BG",
     "Change",
     "SwitchError",
+    "add_switches",
+    "apply_switches",
     "changes_table",
     "switch_on",
 ]

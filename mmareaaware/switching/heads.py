@@ -9,7 +9,7 @@ from mmengine.config import ConfigDict
 
 from ..model_config import Part, class_of, default_of, parts, takes, type_name
 from ..models.losses import AreaAwareBCELoss
-from ..preflight.heads import HEADS, Head, facts_of, heads_with, is_known
+from ..preflight.heads import HEADS, facts_of, heads_with, is_known
 from .errors import SwitchError
 
 OUR_LOSS = "AreaAwareBCELoss"
@@ -30,7 +30,7 @@ class FoundHead(NamedTuple):
     cfg: MutableMapping
     cls: type  # that the config builds now
     ours: type
-    facts: Head
+    name_of_ours: str
 
     @property
     def is_ours(self) -> bool:
@@ -57,7 +57,7 @@ class FoundHead(NamedTuple):
         """Put our head in its place, which does what the stock head does."""
         if self.weighs_by_itself and not self.has_area_weight():
             self.cfg["area_weight"] = None
-        self.cfg["type"] = self.facts.ours
+        self.cfg["type"] = self.name_of_ours
         if not self.weighs_by_itself and self._why_no_area_weight() is None:
             self.cfg["loss_cls"] = ConfigDict(self.loss_cls, type=OUR_LOSS)
 
@@ -159,18 +159,23 @@ def _found(part: Part) -> FoundHead:
             "custom_imports, and set default_scope to the library that has it"
         )
     facts = facts_of(cls)
-    if part.name not in (facts.ours, *HEADS) or facts.ours is None:
-        base = next(
-            (base.__name__ for base in cls.__mro__ if base.__name__ in HEADS), ""
-        )
-        because = f", which descends from {base}" if base not in ("", part.name) else ""
+    ours = facts.ours and class_of(dict(type=facts.ours))
+    if not ours or cls not in (ours, _stock_of(ours)):
+        names = [base.__name__ for base in cls.__mro__[1:]]
+        base = next((name for name in names if name in HEADS), None)
         raise SwitchError(
-            f"{part.place}: there is no size-aware form of {part.name}{because}. The "
-            f"heads that have one: {heads_with('ours')}"
+            f"{part.place}: there is no size-aware form of {part.name}"
+            f"{f', which descends from {base}' if base else ''}. The heads that have "
+            f"one: {heads_with('ours')}"
         )
-    ours = class_of(dict(type=facts.ours))
-    assert ours is not None, f"{facts.ours} is in the table and not registered"
-    return FoundHead(part.place, part.cfg, cls, ours, facts)
+    return FoundHead(part.place, part.cfg, cls, ours, facts.ours)
+
+
+def _stock_of(ours: type) -> type:
+    """The head that one of this package does the same as, but for what is asked."""
+    package = __name__.partition(".")[0]
+    bases = ours.__mro__[1:]
+    return next(base for base in bases if base.__module__.partition(".")[0] != package)
 
 
 def tell_roi_heads(model: Mapping, scope: str | None, area_weight: Mapping) -> None:

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
+from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA
+
 # 0 for 3 epochs, then up over 10: while a network finds its first objects, all of it is
 # uncertain, and a penalty would teach it to find none.
-RISING_LAMBDA_BG = dict(type="LossParamSchedulerHook", burn_in=3, warmup=10)
+RISING_LAMBDA_BG = dict(
+    type="LossParamSchedulerHook", max_value=DEFAULT_LAMBDA, burn_in=3, warmup=10
+)
 AT_MOST = Fraction(1, 2)  # of the training; in a longer one the penalty is full earlier
 
 

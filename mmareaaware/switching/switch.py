@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from copy import deepcopy
 
+from mmdet.models.detectors import SemiBaseDetector
 from mmengine.config import Config, ConfigDict
 
 from ..compat import has_mmyolo
-from ..model_config import type_name
+from ..model_config import class_of, type_name
 from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA, BgPenaltyLoss
 from ..models.losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeighting
 from .assigner import SPARSE, switch_assigner
@@ -83,7 +84,7 @@ def switch_on(
         new |= _ignored_boxes(cfg, model)
         if penalty is not None:
             hooks = new.get("custom_hooks", cfg.get("custom_hooks")) or []
-            new["custom_hooks"] = [*hooks, *_rising(cfg, heads)]
+            new["custom_hooks"] = [*hooks, *_rising(cfg, model, heads)]
     if settings is not None:
         switch_assigner(model, scope, settings)
     changes = [
@@ -160,13 +161,15 @@ def _ignored_boxes(cfg: Mapping, model: Mapping) -> dict:
     return {key: ignore_aware(cfg[key]) for key in keys}
 
 
-def _rising(cfg: Mapping, heads: list[FoundHead]) -> list[ConfigDict]:
+def _rising(cfg: Mapping, model: Mapping, heads: list[FoundHead]) -> list[ConfigDict]:
     """The hooks that raise λ_bg, one for each head."""
+    cls = class_of(model, cfg.get("default_scope"))
+    # It builds two of its `detector`, of which one is trained.
+    is_semi = cls is not None and issubclass(cls, SemiBaseDetector)
     hooks = []
     for head in heads:
         place = head.place.removeprefix("model.")
-        # Of the config of a semi-supervised detector there are two; one is trained.
-        if place.startswith("detector."):
+        if is_semi:
             place = place.replace("detector", "student", 1)
         param = f"{place}.loss_bg.lambda_bg"
         lambda_bg = head.cfg["loss_bg"]["lambda_bg"]
