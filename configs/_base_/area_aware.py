@@ -1,5 +1,5 @@
 _base_ = []  # or MMEngine takes this file for one of its lazy configs
-from mmareaaware.switching import RISING_LAMBDA_BG
+from mmareaaware import switching
 
 # What our recipes add to a stock one, layer by layer. MMEngine lets no two bases define
 # the same key, so the parts have their own names; a recipe puts them in.
@@ -28,7 +28,7 @@ area_aware_vis_backends = [
 # in the package, which switches the same on in any config.)
 bg_max = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
 bg_focal = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="focal")))
-rising_lambda_bg = dict(RISING_LAMBDA_BG)
+rising_lambda_bg = dict(switching.RISING_LAMBDA_BG)
 
 # 3. Small objects up, by the inverse of their side length, bounded at 4. Last, since it
 # has not helped yet: docs/results.md.

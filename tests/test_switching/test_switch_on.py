@@ -137,6 +137,22 @@ def test_within_a_config_file(tmp_path, monkeypatch):
     assert type(built.area_weight).__name__ == "PowerAreaWeight"
 
 
+def test_it_trains(stock):
+    cfg = stock(YOLOV8)
+    switch_on(cfg, area_weight=True, bg_penalty=2, assigner=True)
+    cfg.model.backbone.widen_factor = cfg.model.neck.widen_factor = 0.125
+    cfg.model.bbox_head.head_module.widen_factor = 0.125
+    boxes = torch.tensor([[0, 1, 8, 8, 30, 40.0], [0, 2, 1, 1, 63, 60]])
+    batch = dict(
+        inputs=torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8),
+        data_samples=dict(bboxes_labels=boxes, bboxes_ignored=torch.zeros(0, 5)),
+    )
+    model = MODELS.build(cfg.model).train()
+    losses = model(**model.data_preprocessor(batch, True), mode="loss")
+    assert losses["loss_bg"] > 0
+    assert losses["area_weight_mean"] > 1
+
+
 def test_types_may_be_classes(tmp_path):
     path = tmp_path / "lazy.py"
     path.write_text(LAZY)
