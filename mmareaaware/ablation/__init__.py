@@ -1,16 +1,20 @@
 """Comparing settings over seeds: what ``tools/ablation.py`` is made of."""
 
+from .answer import Answer, Effect, find_answer
 from .grid import Grid, Metric
 from .paired import Cell, Sample, compare
 from .report import write_report
 from .run import Run
 
 __all__ = [
+    "Answer",
     "Cell",
+    "Effect",
     "Grid",
     "Metric",
     "Run",
     "Sample",
     "compare",
+    "find_answer",
     "write_report",
 ]
