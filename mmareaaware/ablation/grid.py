@@ -64,6 +64,7 @@ class Grid:
             - ``baseline``: the setting that the others are compared with
             - ``metrics``: list of dicts, see :class:`Metric`; the first is shown while
               the grid runs
+            - ``based_on``, if not ``base``: the config that the answer inherits
 
     Raises:
         ValueError: Something of this is missing or does not fit.
@@ -77,6 +78,7 @@ class Grid:
         if missing:
             raise ValueError(f"{path} needs {', '.join(KEYS)}; missing: {missing}")
         self.base = cfg.base
+        self.based_on = cfg.get("based_on")
         self.seeds = list(cfg.seeds)
         self.baseline = cfg.baseline
         self.metrics = [Metric(**metric) for metric in cfg.metrics]
@@ -117,11 +119,11 @@ class Grid:
     def config_text(
         self, setting: str, seed: int | None = None, folder: Path | None = None
     ) -> str:
-        """The config of a run.
+        """The config of a run, or that of the setting alone.
 
         Args:
             setting: Name of the setting.
-            seed: Of the run; None for a config that leaves it to its base.
+            seed: Of the run; None for the config that is the answer of the grid.
             folder: Where the config will be: the path of its base starts there. None
                 for an absolute path.
 
@@ -132,7 +134,10 @@ class Grid:
         content = {k: v for k, v in self.settings[setting].items() if k not in apart}
         if seed is not None:
             content["randomness"] = dict(content.get("randomness", {}), seed=seed)
-        base = self.base_of(setting).resolve()
+        base = self.base_of(setting)
+        if seed is None and self.based_on is not None:
+            base = self.path.parent / self.based_on
+        base = base.resolve()
         if folder is not None:
             base = Path(os.path.relpath(base, folder.resolve()))
         of_seed = "" if seed is None else f", seed {seed}"

@@ -4,7 +4,7 @@ from .changes import Change, changes_table
 from .command_line import add_switches, apply_switches
 from .errors import SwitchError
 from .rising import RISING_LAMBDA_BG
-from .switch import switch_on
+from .switch import switch_on, with_package
 
 __all__ = [
     "RISING_LAMBDA_BG",
@@ -14,4 +14,5 @@ __all__ = [
     "apply_switches",
     "changes_table",
     "switch_on",
+    "with_package",
 ]

@@ -69,7 +69,7 @@ def switch_on(
         )
     if not cfg.get("model"):
         raise SwitchError("the config has no model: give the config of a training")
-    new = dict(model=deepcopy(cfg["model"]), custom_imports=_imports(cfg))
+    new = dict(model=deepcopy(cfg["model"]), custom_imports=with_package(cfg))
     model, scope = new["model"], cfg.get("default_scope")
     if weight is not None or penalty is not None:
         heads = find_heads(model, scope)
@@ -136,7 +136,7 @@ def _assigner_of(asked: Mapping | str | bool | None) -> dict | None:
     return settings
 
 
-def _imports(cfg: Mapping) -> ConfigDict:
+def with_package(cfg: Mapping) -> ConfigDict:
     """``custom_imports`` with this package."""
     imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
     names = imports.get("imports", [])

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from mmdet.models import FCOSHead
+from mmdet.models import FoveaHead
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
@@ -199,20 +199,20 @@ def test_lambda_is_full_in_half_of_the_training(train_cfg, expected, stock):
     )
 
 
-class AreaAwareFCOSHead(LabelWeighting, FCOSHead):
+class AreaAwareFoveaHead(LabelWeighting, FoveaHead):
     def __init__(self, *args, loss_bg=None, **kwargs):
         super().__init__(*args, **kwargs)
 
 
 def test_a_line_in_the_table_is_all_that_a_new_head_takes(stock, monkeypatch):
-    name = "fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py"
-    with pytest.raises(SwitchError, match="no size-aware form of FCOSHead"):
+    name = "foveabox/fovea_r50_fpn_4xb4-1x_coco.py"
+    with pytest.raises(SwitchError, match="no size-aware form of FoveaHead"):
         switch_on(stock(f"mmdet::{name}"), area_weight=True)
-    monkeypatch.setitem(MODELS.module_dict, "AreaAwareFCOSHead", AreaAwareFCOSHead)
-    monkeypatch.setitem(HEADS, "FCOSHead", Head(ours="AreaAwareFCOSHead"))
+    monkeypatch.setitem(MODELS.module_dict, "AreaAwareFoveaHead", AreaAwareFoveaHead)
+    monkeypatch.setitem(HEADS, "FoveaHead", Head(ours="AreaAwareFoveaHead"))
     cfg = stock(f"mmdet::{name}")
     switch_on(cfg, area_weight=WEIGHT)
-    assert cfg.model.bbox_head.type == "AreaAwareFCOSHead"
+    assert cfg.model.bbox_head.type == "AreaAwareFoveaHead"
     assert cfg.model.bbox_head.area_weight == WEIGHT
     cfg = stock(f"mmdet::{name}")
     switch_on(cfg, bg_penalty=2)
