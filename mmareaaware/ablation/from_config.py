@@ -23,6 +23,11 @@ CANDIDATES: dict[str, dict[str, Any]] = dict(
     power_mild=dict(area_weight=dict(POWER, gamma=0.25)),
     power_penalty=dict(area_weight=POWER, bg_penalty=DEFAULT_LAMBDA),
 )
+MIN_BOXES = 20
+CAPTION = (
+    f"AP is the mean over the classes with at least {MIN_BOXES} boxes of the size in "
+    "the validation data; results.json has all classes."
+)
 METRICS = [
     Metric("coco/bbox_mAP", "AP", scale=100, guard=0.5),
     Metric("coco/bbox_mAP_s", "AP small", scale=100, goal=True),
@@ -93,6 +98,7 @@ def write_grid(
         seeds=list(seeds),
         baseline=BASELINE,
         metrics=[vars(metric) for metric in METRICS],
+        caption=CAPTION,
         settings=settings,
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -110,7 +116,12 @@ def _to_be_compared(cfg: Config) -> Config:
     cfg.test_dataloader = deepcopy(cfg.val_dataloader)
     cfg.test_cfg = cfg.get("test_cfg") or dict(type="TestLoop")
     cfg.test_evaluator = [
-        dict(type="SizeBinnedCocoMetric", ann_file=ann_file),
+        dict(
+            type="SizeBinnedCocoMetric",
+            ann_file=ann_file,
+            classwise=True,
+            min_boxes=MIN_BOXES,
+        ),
         dict(type="BackgroundFPMetric"),
     ]
     # MMEngine writes it into what is inherited of another package, and

@@ -64,6 +64,7 @@ class Grid:
             - ``baseline``: the setting that the others are compared with
             - ``metrics``: list of dicts, see :class:`Metric`; the first is shown while
               the grid runs
+            - ``caption``, if any: a sentence above the tables
             - ``based_on``, if not ``base``: the config that the answer inherits
 
     Raises:
@@ -79,6 +80,7 @@ class Grid:
             raise ValueError(f"{path} needs {', '.join(KEYS)}; missing: {missing}")
         self.base = cfg.base
         self.based_on = cfg.get("based_on")
+        self.caption = cfg.get("caption")
         self.seeds = list(cfg.seeds)
         self.baseline = cfg.baseline
         self.metrics = [Metric(**metric) for metric in cfg.metrics]

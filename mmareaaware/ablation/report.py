@@ -147,6 +147,8 @@ def markdown(grid: Grid, results: dict, table: Table) -> str:
     absent = [metric.name for metric in grid.metrics if metric not in table]
     if absent:
         lines += [f"No run has: {', '.join(absent)}.", ""]
+    if grid.caption:
+        lines += [grid.caption, ""]
     noise = noise_in_words(table, grid.baseline)
     lines += [noise, "", "Mean ± standard deviation over the seeds:", ""]
     lines += _rows(["setting", "seeds", *headers, "training, min"], alone)

@@ -222,12 +222,7 @@ def test_a_line_in_the_table_is_all_that_a_new_head_takes(stock, monkeypatch):
 
 
 REFUSED = [
-    (
-        RETINANET,
-        {},
-        dict(bg_penalty=1),
-        "AreaAwareRetinaHead has no background penalty",
-    ),
+    (FASTER, {}, dict(bg_penalty=1), "has no background penalty"),
     (RETINANET, {}, dict(assigner=True), "no BatchTaskAlignedAssigner"),
     (
         RETINANET,
