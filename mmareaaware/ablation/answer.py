@@ -38,7 +38,7 @@ class Effect:
     @property
     def in_noise(self) -> float:
         """The mean in standard deviations of a training."""
-        return self.mean / max(self.noise, np.finfo(float).tiny)
+        return self.mean / max(self.noise, np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
