@@ -6,6 +6,7 @@ from mmengine.device import get_device
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmareaaware.engine.launch import parse_args
+from mmareaaware.switching import add_switches, apply_switches
 
 
 def main() -> None:
@@ -26,7 +27,9 @@ def main() -> None:
         help="resume from this checkpoint; without a path, from the newest in the "
         "work dir, if there is one",
     )
+    add_switches(parser)
     args, cfg = parse_args(parser)
+    apply_switches(cfg, args)
     if args.amp:
         if get_device() == "cpu":
             raise SystemExit(

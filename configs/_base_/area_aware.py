@@ -1,3 +1,6 @@
+_base_ = []  # or MMEngine takes this file for one of its lazy configs
+from mmareaaware import switching
+
 # What our recipes add to a stock one, layer by layer. MMEngine lets no two bases define
 # the same key, so the parts have their own names; a recipe puts them in.
 custom_imports = dict(imports=["mmareaaware"], allow_failed_imports=False)
@@ -21,12 +24,11 @@ area_aware_vis_backends = [
     dict(type="TensorboardVisBackend"),
 ]
 
-# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up to 5 over 10.
+# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up to 5 over 10. (The numbers are
+# in the package, which switches the same on in any config.)
 bg_max = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
 bg_focal = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="focal")))
-rising_lambda_bg = dict(
-    type="LossParamSchedulerHook", max_value=5.0, burn_in=3, warmup=10
-)
+rising_lambda_bg = dict(switching.RISING_LAMBDA_BG)
 
 # The same for the dense heads of mmdet, whose recipes are of 12 epochs, and whose own
 # classification losses have the gain 1.

@@ -6,9 +6,9 @@ seeds = [0, 1, 2]
 baseline = "baseline"
 
 metrics = [
-    dict(key="coco/bbox_mAP", name="AP", scale=100),
+    dict(key="coco/bbox_mAP", name="AP", scale=100, guard=0.5),
     dict(key="coco/bbox_mAP_50", name="AP50", scale=100),
-    dict(key="coco/bbox_mAP_s", name="AP small", scale=100),
+    dict(key="coco/bbox_mAP_s", name="AP small", scale=100, goal=True),
     dict(key="coco/bbox_mAP_m", name="AP medium", scale=100),
     dict(key="coco/bbox_mAP_l", name="AP large", scale=100),
     dict(key="coco/bbox_AR_s", name="AR small", scale=100),
@@ -16,6 +16,7 @@ metrics = [
         key="background/bg_fp_per_image_recall0.5",
         name="background FP / image at recall 0.5",
         better="lower",
+        goal=True,
     ),
     dict(
         key="background/bg_fp_per_image_score0.25",

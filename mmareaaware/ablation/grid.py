@@ -21,17 +21,26 @@ class Metric:
         name: Header.
         better: ``'higher'`` or ``'lower'``.
         scale: Factor in tables and plots; 100 for average precision in points.
+        goal: Whether a setting is asked for that is better in it.
+        guard: By how much a setting may be worse in it on average, on the scale of the
+            tables; None where it does not matter.
 
     Raises:
-        ValueError: ``better`` is neither.
+        ValueError: ``better`` is neither, or ``guard`` is negative.
     """
 
     key: str
     name: str
     better: str = "higher"
     scale: float = 1.0
+    goal: bool = False
+    guard: float | None = None
 
     def __post_init__(self) -> None:
+        if self.guard is not None and not self.guard >= 0:
+            raise ValueError(
+                f"guard of metric {self.key!r} must not be negative, got {self.guard}"
+            )
         if self.better not in BETTER:
             raise ValueError(
                 f"better of metric {self.key!r} must be one of {BETTER}, got "
@@ -49,11 +58,14 @@ class Grid:
             - ``seeds``: list of seeds
             - ``settings``: dict from name to what a config inheriting ``base`` would
               contain, so with ``_delete_=True`` where it replaces; besides,
-              ``extra_hooks`` are appended to the base's ``custom_hooks``, and ``base``
-              is the base of this setting alone
+              ``extra_hooks`` are appended to the base's ``custom_hooks``, ``base`` is
+              the base of this setting alone, and ``switch_on`` are the arguments of
+              :func:`mmareaaware.switch_on` for it
             - ``baseline``: the setting that the others are compared with
             - ``metrics``: list of dicts, see :class:`Metric`; the first is shown while
               the grid runs
+            - ``caption``, if any: a sentence above the tables
+            - ``based_on``, if not ``base``: the config that the answer inherits
 
     Raises:
         ValueError: Something of this is missing or does not fit.
@@ -67,6 +79,8 @@ class Grid:
         if missing:
             raise ValueError(f"{path} needs {', '.join(KEYS)}; missing: {missing}")
         self.base = cfg.base
+        self.based_on = cfg.get("based_on")
+        self.caption = cfg.get("caption")
         self.seeds = list(cfg.seeds)
         self.baseline = cfg.baseline
         self.metrics = [Metric(**metric) for metric in cfg.metrics]
@@ -104,28 +118,41 @@ class Grid:
         """The config that a setting inherits."""
         return self.path.parent / self.settings[setting].get("base", self.base)
 
-    def config_text(self, setting: str, seed: int, folder: Path | None = None) -> str:
-        """The config of a run.
+    def config_text(
+        self, setting: str, seed: int | None = None, folder: Path | None = None
+    ) -> str:
+        """The config of a run, or that of the setting alone.
 
         Args:
             setting: Name of the setting.
-            seed: Of the run.
+            seed: Of the run; None for the config that is the answer of the grid.
             folder: Where the config will be: the path of its base starts there. None
                 for an absolute path.
 
         Returns:
             The text of a config file.
         """
-        content = {k: v for k, v in self.settings[setting].items() if k != "base"}
-        content["randomness"] = dict(content.get("randomness", {}), seed=seed)
-        base = self.base_of(setting).resolve()
+        apart = ("base", "switch_on")
+        content = {k: v for k, v in self.settings[setting].items() if k not in apart}
+        if seed is not None:
+            content["randomness"] = dict(content.get("randomness", {}), seed=seed)
+        base = self.base_of(setting)
+        if seed is None and self.based_on is not None:
+            base = self.path.parent / self.based_on
+        base = base.resolve()
         if folder is not None:
             base = Path(os.path.relpath(base, folder.resolve()))
+        of_seed = "" if seed is None else f", seed {seed}"
         text = (
-            f"# Setting {setting!r} of {self.path.name}, seed {seed}; written by "
-            f'tools/ablation.py\n_base_ = "{base.as_posix()}"\n\n'
-            f"{Config(content).pretty_text}"
+            f"# Setting {setting!r} of {self.path.name}{of_seed}; written by "
+            f'tools/ablation.py\n_base_ = "{base.as_posix()}"\n'
         )
+        asked = self.settings[setting].get("switch_on")
+        if asked:
+            arguments = ", ".join(f"{key}={value!r}" for key, value in asked.items())
+            text += "from mmareaaware import switch_on\n\n"
+            text += f"switch_on(_base_, {arguments})\n"
+        text += f"\n{Config(content).pretty_text}" if content else ""
         if "extra_hooks" in content:
             text += 'custom_hooks = [*_base_.get("custom_hooks", []), *extra_hooks]\n'
         return text

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from .answer import find_answer
 from .grid import Grid, Metric
 from .paired import Cell, Sample, compare
+from .wording import BEST, answer_in_words, noise_in_words
 
 Table = dict[Metric, dict[str, Cell]]  # cells by metric and setting
 COLUMNS = 3  # of panels in the plot
@@ -23,6 +25,9 @@ CSV_HEADER = (
 
 def write_report(grid: Grid, out: Path) -> None:
     """Write ``results.json``, ``table.md``, ``table.csv`` and ``differences.png``.
+
+    Where the grid has goals, also ``answer.md`` and, where a setting is better than the
+    baseline, its config ``best.py``.
 
     Args:
         grid: The grid.
@@ -41,6 +46,17 @@ def write_report(grid: Grid, out: Path) -> None:
         csv.writer(file).writerows(csv_rows(table))
     if _has_differences(table):
         draw(grid, table, out / "differences.png")
+    if any(metric.goal for metric in grid.metrics):
+        _write_answer(grid, out, results["runs"])
+
+
+def _write_answer(grid: Grid, out: Path, runs: list[dict]) -> None:
+    answer = find_answer(runs, grid.metrics, grid.baseline)
+    lines = answer_in_words(answer, grid.baseline)
+    (out / "answer.md").write_text("\n".join([*lines, ""]))
+    (out / BEST).unlink(missing_ok=True)  # of an earlier report
+    if answer is not None and answer.better:
+        (out / BEST).write_text(grid.config_text(answer.better[0], folder=out))
 
 
 def tabulate(grid: Grid, runs: list[dict]) -> Table:
@@ -131,11 +147,16 @@ def markdown(grid: Grid, results: dict, table: Table) -> str:
     absent = [metric.name for metric in grid.metrics if metric not in table]
     if absent:
         lines += [f"No run has: {', '.join(absent)}.", ""]
-    lines += ["Mean ± standard deviation over the seeds:", ""]
+    if grid.caption:
+        lines += [grid.caption, ""]
+    noise = noise_in_words(table, grid.baseline)
+    lines += [noise, "", "Mean ± standard deviation over the seeds:", ""]
     lines += _rows(["setting", "seeds", *headers, "training, min"], alone)
     if _has_differences(table):
         number = sum(text.count("[") for row in against for text in row)
         lines += [
+            "",
+            noise,
             "",
             f"Difference to `{grid.baseline}` of the same seed, with its 95 % "
             "confidence interval (Student's t over the seeds). Bold: 0 is outside; of "

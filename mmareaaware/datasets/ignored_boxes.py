@@ -46,13 +46,21 @@ def ignore_aware(cfg):
     """
     if isinstance(cfg, Mapping):
         result = type(cfg)({key: ignore_aware(value) for key, value in cfg.items()})
-        if isinstance(result.get("type"), str):
-            stock = result["type"].removeprefix("mmyolo.")
-            result["type"] = REPLACEMENTS.get(stock, result["type"])
+        name = _name_in_mmyolo(result.get("type"))
+        if name in REPLACEMENTS:
+            result["type"] = REPLACEMENTS[name]
         return result
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(ignore_aware(value) for value in cfg)
     return cfg
+
+
+def _name_in_mmyolo(type_) -> str | None:
+    """The name of a type of MMYOLO; in MMEngine's lazy configs it is the thing."""
+    if isinstance(type_, str):
+        return type_.removeprefix("mmyolo.")
+    is_mmyolos = getattr(type_, "__module__", "").startswith("mmyolo.")
+    return type_.__name__ if is_mmyolos else None
 
 
 @TRANSFORMS.register_module()

@@ -65,17 +65,21 @@ class SizeBinnedCocoMetric(CocoMetric):
         max_dets: Detections that count for each image and class, those of the highest
             scores. It replaces ``proposal_nums``, which is not used. (``CocoMetric``
             with its default takes 100 for ``bbox_mAP``, and 1000 for all the others.)
+        min_boxes: A class counts in the means, for all objects and in a bin, where the
+            data has at least so many boxes of it: a class of one small object moves
+            them by points. Those of a class alone stay.
         evaluator: ``'faster_coco_eval'`` or ``'pycocotools'``; by default the first, if
             it is installed. Where image ids are strings it is the second.
         **kwargs: Of ``CocoMetric``: ``classwise``, ``outfile_prefix``, ``prefix``, …
             ``classwise=True`` adds rows to the table and, with and without the name of
             a bin, ``{class}_precision``, the AP of the class, ``{class}_precision_50``,
-            ``{class}_AR`` and ``{class}_recall_50``.
+            ``{class}_AR`` and ``{class}_recall_50``; and ``{class}_boxes``, how many
+            there are.
 
     Raises:
         ValueError: Bins that are unknown, not increasing or, where relative, not in
-            (0, 1); ``max_dets`` below 1; an evaluator that is not installed; an
-            argument of ``CocoMetric`` that has no meaning here.
+            (0, 1); ``max_dets`` or ``min_boxes`` below 1; an evaluator that is not
+            installed; an argument of ``CocoMetric`` that has no meaning here.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class SizeBinnedCocoMetric(CocoMetric):
         size_bins: str | Sequence[float] = "coco",
         relative: bool = False,
         max_dets: int = 100,
+        min_boxes: int = 1,
         evaluator: str | None = None,
         **kwargs,
     ) -> None:
@@ -93,13 +98,15 @@ class SizeBinnedCocoMetric(CocoMetric):
                 "SizeBinnedCocoMetric evaluates metric='bbox' at COCO's IoUs and "
                 f"reports all it has; CocoMetric can do more, got {kwargs}"
             )
-        if max_dets < 1:
-            raise ValueError(f"max_dets must be at least 1, got {max_dets}")
+        for name, value in dict(max_dets=max_dets, min_boxes=min_boxes).items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         self.bins, edges = _bins_and_edges(size_bins, relative)
         # The ends are COCO's.
         self.area_ranges = [[lo**2, hi**2] for lo, hi in pairwise((0, *edges, 1e5))]
         self.relative = relative
         self.max_dets = max_dets
+        self.min_boxes = min_boxes
         evaluator = evaluator or next(iter(EVALUATORS))
         if evaluator not in EVALUATORS:
             raise ValueError(
@@ -189,8 +196,12 @@ class SizeBinnedCocoMetric(CocoMetric):
         precision = coco_eval.eval["precision"][..., -1]  # (IoU, recall, class, size)
         recall = coco_eval.eval["recall"][..., -1]  # (IoU, class, size)
         sizes = coco_eval.params.areaRngLbl
+        boxes = _count_boxes(coco_eval)  # (class, size)
+        is_rare = boxes < self.min_boxes
 
-        def by_size(classes: int | slice) -> list[dict[str, float]]:
+        def by_size(
+            classes: int | slice, precision: np.ndarray, recall: np.ndarray
+        ) -> list[dict[str, float]]:
             return [
                 dict(
                     mAP=_mean(precision[:, :, classes, size]),
@@ -201,13 +212,18 @@ class SizeBinnedCocoMetric(CocoMetric):
                 for size in range(len(sizes))
             ]
 
-        of_all, of_classes = by_size(slice(None)), {}
+        precision_of_all = np.where(is_rare, -1, precision)
+        of_all = by_size(slice(None), precision_of_all, np.where(is_rare, -1, recall))
+        of_classes, numbers = {}, {}
         if self.classwise:
             evaluated = list(coco_eval.params.catIds)  # sorted, other than cat_ids
-            of_classes = {
-                self._coco_api.cats[cat_id]["name"]: by_size(evaluated.index(cat_id))
-                for cat_id in self.cat_ids
-            }
+            for cat_id in self.cat_ids:
+                name, index = (
+                    self._coco_api.cats[cat_id]["name"],
+                    evaluated.index(cat_id),
+                )
+                of_classes[name] = by_size(index, precision, recall)
+                numbers[name] = boxes[index]
 
         names = list(of_all[0])
         rows = [
@@ -223,7 +239,12 @@ class SizeBinnedCocoMetric(CocoMetric):
             for name in names
             for suffix, values in zip(suffixes, of_all, strict=True)
         }
-        metrics["bbox_mAP_75"] = _mean(precision[5, :, :, 0])
+        metrics["bbox_mAP_75"] = _mean(precision_of_all[5, :, :, 0])
+        metrics |= {
+            f"{name}_boxes{suffix}": int(number)
+            for name, of_sizes in numbers.items()
+            for suffix, number in zip(suffixes, of_sizes, strict=True)
+        }
         return metrics | {
             f"{group}_{name.replace('mAP', 'precision')}{suffix}": value
             for group, of_sizes in of_classes.items()
@@ -259,6 +280,21 @@ def _complete(coco: COCO) -> None:
         _, _, width, height = annotation["bbox"]
         annotation.setdefault("area", width * height)
         annotation.setdefault("iscrowd", 0)
+
+
+def _count_boxes(coco_eval: COCOeval) -> np.ndarray:
+    """How many boxes are looked for, by class and size, (C, S)."""
+    params = coco_eval.params
+    ranges = np.array(params.areaRng)  # (S, 2)
+    images, classes = set(params.imgIds), list(params.catIds)
+    numbers = np.zeros((len(classes), len(ranges)), int)
+    for annotation in coco_eval.cocoGt.anns.values():
+        is_one = annotation["category_id"] in classes and not annotation["iscrowd"]
+        if is_one and annotation["image_id"] in images:
+            row = numbers[classes.index(annotation["category_id"])]
+            area = annotation["area"]
+            row += (ranges[:, 0] <= area) & (area <= ranges[:, 1])
+    return numbers
 
 
 def _areas_to_shares(coco: COCO) -> None:

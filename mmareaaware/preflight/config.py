@@ -1,10 +1,8 @@
 """Whether the parts of this package can be where a config has them."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 
-from mmengine.registry import MODELS
-
+from ..model_config import Part, parts, takes, type_name
 from .finding import Finding, type_is
 from .heads import PACKAGE, facts_of, heads_with, is_known, line_of
 
@@ -23,18 +21,20 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
     Yields:
         The findings.
     """
-    parts = list(_parts(cfg, place))
-    classes = [(at, cls) for at, part in parts if (cls := _class_of(part)) is not None]
+    all_parts = list(parts(cfg, place))
+    classes = [(part, part.cls) for part in all_parts if part.cls is not None]
     calling = [cls for _, cls in classes if facts_of(cls).calls_sparse_assigner]
-    strangers = [cls.__name__ for at, cls in classes if _is_strange_head(at, cls)]
-    for at, part in parts:
-        slot, name = at.rpartition(".")[2], _type_name(part)
-        for key, loss in part.items():
-            if _type_name(loss) in LOSSES and not _takes(part, key):
+    strangers = [cls.__name__ for part, cls in classes if _is_strange_head(part, cls)]
+    for part in all_parts:
+        at, name = part.place, part.name
+        slot = at.rpartition(".")[2]
+        for key, loss in part.cfg.items():
+            is_ours = isinstance(loss, Mapping) and type_name(loss) in LOSSES
+            if is_ours and not _takes(part, key):
                 yield Finding(
                     f"{at}.{key}", f"{name} takes no {key}, it has none: leave it out"
                 )
-        if part.get("loss_bg") is not None and not _takes(part, "loss_bg"):
+        if part.cfg.get("loss_bg") is not None and not _takes(part, "loss_bg"):
             fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
             ours = _ours_with_penalty(part)
             if ours is not None:
@@ -47,7 +47,7 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
                 f"of {TAKES_PENALTY}: leave {slot} as the recipe has it",
             )
         if name == ASSIGNER:
-            yield from _check_assigner(at, part, calling, strangers)
+            yield from _check_assigner(at, part.cfg, calling, strangers)
 
 
 def _check_assigner(
@@ -79,59 +79,19 @@ def _check_assigner(
             )
 
 
-def _type_name(cfg) -> str:
-    """Without its scope; in MMEngine's lazy configs types are classes."""
-    name = cfg.get("type") if isinstance(cfg, Mapping) else None
-    return str(getattr(name, "__name__", name)).rpartition(".")[2]
-
-
-def _class_of(cfg: Mapping) -> type | None:
-    """The registered class that a config builds."""
-    type_ = cfg.get("type")
-    if isinstance(type_, str):
-        with MODELS.switch_scope_and_registry(None) as registry:
-            type_ = registry.get(type_)
-    return type_ if inspect.isclass(type_) else None
-
-
-def _takes(cfg: Mapping, keyword: str) -> bool:
+def _takes(part: Part, keyword: str) -> bool:
     """Whether what a config builds takes a keyword; also if it is not registered."""
-    cls = _class_of(cfg)
-    if cls is None:
-        return True
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters
-        if keyword in parameters:
-            return True
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
-            return False
-    return False
+    return part.cls is None or takes(part.cls, keyword)
 
 
-def _ours_with_penalty(cfg: Mapping) -> str | None:
+def _ours_with_penalty(part: Part) -> str | None:
     """The head of this package to set in place of a stock head, for a penalty."""
-    cls = _class_of(cfg)
-    ours = None if cls is None else line_of(cls).ours
-    return ours if ours and _takes(dict(type=ours), "loss_bg") else None
+    ours = None if part.cls is None else line_of(part.cls).ours
+    is_known_to_take = ours and _takes(Part("", dict(type=ours), None), "loss_bg")
+    return ours if is_known_to_take else None
 
 
-def _parts(cfg, place: str) -> Iterator[tuple[str, Mapping]]:
-    """All dicts in a config with their places, itself the first."""
-    if isinstance(cfg, Mapping):
-        yield place, cfg
-        children = cfg.items()
-    elif isinstance(cfg, list | tuple):
-        children = enumerate(cfg)
-    else:
-        return
-    for key, value in children:
-        yield from _parts(value, f"{place}.{key}")
-
-
-def _is_strange_head(place: str, cls: type) -> bool:
+def _is_strange_head(part: Part, cls: type) -> bool:
     """Whether a class at a place for heads is somebody's own."""
-    slot = place.rstrip(".0123456789").rpartition(".")[2]
     is_stock = cls.__module__.partition(".")[0] in ("mmdet", "mmyolo", PACKAGE)
-    return slot.endswith("head") and not is_stock and not is_known(cls)
+    return part.slot.endswith("head") and not is_stock and not is_known(cls)

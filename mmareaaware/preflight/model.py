@@ -1,11 +1,11 @@
 """Whether the losses of this package work where they sit in a model."""
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from math import isclose
 
 from torch import nn
 
+from ..model_config import default_of
 from ..models.label_weighting import LabelWeighting
 from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from .finding import Finding, type_is
@@ -155,11 +155,8 @@ def _keep_its_loss(head: nn.Module, slot: str) -> str:
 
 def _own_loss(head: nn.Module, slot: str) -> dict:
     """The config of a loss that a head has by default; empty if it has none."""
-    for cls in type(head).__mro__:
-        parameter = inspect.signature(cls.__init__).parameters.get(slot)
-        if parameter is not None and isinstance(parameter.default, Mapping):
-            return dict(parameter.default)
-    return {}
+    default = default_of(type(head), slot)
+    return dict(default) if isinstance(default, Mapping) else {}
 
 
 Check = Callable[[nn.Module, str, str, nn.Module], Iterator[Finding]]

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 BASE = """
@@ -35,3 +37,11 @@ def grid_file(tmp_path, monkeypatch):
     path = tmp_path / "grids/grid.py"
     path.write_text(GRID)
     return path
+
+
+def write_run(out, setting, seed, metrics) -> None:
+    """What a finished run leaves."""
+    folder = out / setting / f"seed{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = dict(metrics=metrics, train_seconds=60, environment=dict(torch="2"))
+    (folder / "metrics.json").write_text(json.dumps(content))

@@ -238,6 +238,34 @@ def test_classes_have_their_own_numbers(evaluate, crowded):
 
 
 @each_evaluator
+@pytest.mark.parametrize("min_boxes", [1, 25])
+def test_rare_classes_are_left_out_of_the_means(
+    evaluate, crowded, min_boxes, evaluator
+):
+    values = evaluate(
+        *crowded, NUM_IMAGES, classwise=True, min_boxes=min_boxes, evaluator=evaluator
+    )
+    areas = [
+        [a["box"][2] * a["box"][3] for a in crowded[0] if a["label"] == label]
+        for label, _ in enumerate(CLASSES)
+    ]
+    crowds = [[a["crowd"] for a in crowded[0] if a["label"] == i] for i in range(4)]
+    kept = []
+    for suffix, low, high in (("", 0, 1e10), ("_s", 0, 32**2), ("_m", 32**2, 96**2)):
+        counted = []
+        for name, sizes, is_crowd in zip(CLASSES, areas, crowds, strict=True):
+            pairs = zip(sizes, is_crowd, strict=True)
+            number = sum(low <= size <= high and not crowd for size, crowd in pairs)
+            assert values[f"{name}_boxes{suffix}"] == number
+            if number >= min_boxes:
+                counted.append(values[f"{name}_precision{suffix}"])
+        mean = np.mean(counted) if counted else math.nan
+        assert values[f"bbox_mAP{suffix}"] == pytest.approx(mean, nan_ok=True)
+        kept.append(len(counted))
+    assert kept == {1: [3, 3, 3], 25: [3, 2, 0]}[min_boxes]
+
+
+@each_evaluator
 def test_ground_truth_of_the_data_samples_will_do(evaluate, crowded, evaluator):
     with_file = evaluate(*crowded, NUM_IMAGES, classwise=True, evaluator=evaluator)
     without = evaluate(

@@ -261,3 +261,27 @@ def test_a_killed_training_goes_on(tmp_path, demo_options):
         weight = trained.model.bbox_head.loss_cls.area_weight
         assert (weight is None) == (run["setting"] == "baseline")
     assert "| power | 1 |" in (out / "table.md").read_text()
+
+
+def test_from_a_config_to_an_answer(tmp_path, monkeypatch, main, capsys):
+    (tmp_path / "mine.py").write_text(
+        '_base_ = "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"'
+    )
+    (tmp_path / "start.pth").touch()
+    found = '"gain = 1" in pathlib.Path(config).read_text()'
+    helps = '"bg_penalty=5.0" in pathlib.Path(config).read_text()'
+    text = TEST.replace("coco/bbox_mAP", "coco/bbox_mAP_s").replace(found, helps)
+    (tmp_path / "tools/test.py").write_text(text)
+    command = ["ablation.py", "--config", "mine.py", "--checkpoint", "start.pth"]
+    monkeypatch.setattr(sys, "argv", [*command, "--out", "mine", "--seeds", "0", "1"])
+    with pytest.raises(SystemExit) as end:
+        ablation.main()
+    assert end.value.code == 0
+    assert "**Take `penalty`**: the config is `best.py`" in capsys.readouterr().out
+    best = Config.fromfile(tmp_path / "mine/best.py")
+    assert best.model.bbox_head.loss_bg.lambda_bg == 5
+    assert best.load_from == str(tmp_path / "start.pth")
+    monkeypatch.setattr(sys, "argv", ["ablation.py", "--out", "mine"])
+    with pytest.raises(SystemExit):
+        ablation.main()
+    assert "give a grid, or --config" in capsys.readouterr().err

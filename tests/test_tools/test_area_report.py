@@ -1,5 +1,6 @@
 import json
 import re
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -102,7 +103,9 @@ def test_panels_of_the_picture(demo_options):
     plt.close("all")
 
 
-def test_a_stock_detector_and_images(run, digits, tmp_path):
+@pytest.fixture
+def retinanet(digits, tmp_path) -> list[str]:
+    """A stock recipe, and the options that give it data."""
     config = tmp_path / "retinanet.py"
     config.write_text('_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"')
     options = dict(
@@ -112,12 +115,25 @@ def test_a_stock_detector_and_images(run, digits, tmp_path):
     )
     options = [f"train_dataloader.dataset.{k}={v}" for k, v in options.items()]
     options.append("train_dataloader.dataset.data_prefix.img=train/")
-    result = run(config, "--images", "3", "--cfg-options", *options)
+    return [str(config), "--images", "3", "--cfg-options", *options]
+
+
+def test_a_stock_detector_and_images(run, retinanet, tmp_path):
+    result = run(*retinanet)
     assert result.returncode == 0, result.stderr
     assert "3 images, height × width in px: 800 × 800 (3)" in result.stdout
     assert "stride 128" in result.stdout
     assert "the config has no area weight" in result.stdout
     assert (tmp_path / "report/area_report.png").exists()
+
+
+def test_a_weight_switched_on(root, retinanet, tmp_path, monkeypatch):
+    out = ["--out", str(tmp_path), "--area-aware", "StepAreaWeight"]
+    monkeypatch.setattr(sys, "argv", ["area_report.py", *retinanet, *out])
+    runpy.run_path(str(root / "tools/analysis/area_report.py"), run_name="__main__")
+    (weight,) = json.loads((tmp_path / "area_report.json").read_text())["area_weights"]
+    assert weight["module"] == "bbox_head"
+    assert weight["area_weight"].startswith("StepAreaWeight")
 
 
 def test_what_is_missing_is_named_without_a_traceback(run, root):

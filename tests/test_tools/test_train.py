@@ -371,3 +371,26 @@ def test_a_wrong_config_says_so(root, tmp_path, demo_options, option, message):
     assert result.returncode != 0
     assert message in result.stderr[-3000:]
     assert "Epoch(train)" not in result.stdout + result.stderr
+
+
+def test_switched_on_from_the_command_line(root, tmp_path, demo_options):
+    config = root / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
+    asked = ["--bg-penalty", "2", "--area-aware", "StepAreaWeight"]
+    options = demo_options | {"train_cfg.max_epochs": 4}
+    work_dir = ["--work-dir", tmp_path]
+    text = run(command(root, "train.py", config, *asked, *work_dir, **options))
+    assert "StepAreaWeight()" in text
+    (lines,) = train_scalars(tmp_path)
+    # 3 + 10 epochs of a recipe are 0 + 1 here
+    assert [line["lambda_bg"] for line in lines] == [0] * 3 + [2] * 9
+    assert all(line["area_weight_mean"] > 1 for line in lines)
+
+
+def test_a_switch_that_does_not_go_on_ends_with_a_line(start):
+    base = '_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"'
+    cfg = start("train.py", base, "--area-aware")
+    assert cfg.model.bbox_head.type == "AreaAwareRetinaHead"
+    with pytest.raises(SystemExit, match="error: the model has no Batch"):
+        start("train.py", base, "--assigner")
+    with pytest.raises(SystemExit, match="error: area_weight='Power'"):
+        start("train.py", base, "--area-aware", "Power")

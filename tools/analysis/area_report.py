@@ -35,6 +35,7 @@ from mmareaaware.analysis import (
     what_is_not_seen,
 )
 from mmareaaware.analysis.area_report import SIZES
+from mmareaaware.switching import add_switches, apply_switches
 
 SHOWN_INPUTS = 4
 SHOWN_CLASSES = 20  # in the table; all are in the JSON file
@@ -146,6 +147,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of order and augmentation")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/area_report"))
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
+    add_switches(parser)
     args = parser.parse_args()
     if args.images < 1:
         parser.error(f"--images must be at least 1, got {args.images}")
@@ -155,6 +157,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = open_config(args.config, args.cfg_options)
+    apply_switches(cfg, args)
     data = read_training_boxes(cfg, args.images, args.seed, track)
     with default_scope(cfg):
         report = area_report(data, MODELS.build(cfg.model))

@@ -1,0 +1,66 @@
+"""The options of the tools that switch something on."""
+
+import argparse
+import os
+from typing import Any
+
+from mmengine.config import Config
+from rich.console import Console
+
+from .assigner import SPARSE
+from .changes import changes_table
+from .switch import switch_on
+
+
+def add_switches(parser: argparse.ArgumentParser) -> None:
+    """Add ``--area-aware``, ``--bg-penalty`` and ``--assigner``."""
+    group = parser.add_argument_group(
+        "switched on in the config, whatever its head (docs/switch_on.md)"
+    )
+    group.add_argument(
+        "--area-aware",
+        nargs="?",
+        const=True,
+        metavar="TYPE",
+        help="weigh positives by the area of their box; by default PowerAreaWeight",
+    )
+    group.add_argument(
+        "--bg-penalty",
+        nargs="?",
+        const=True,
+        type=float,
+        metavar="LAMBDA",
+        help="penalise confident background; by default with the λ_bg of the recipes",
+    )
+    group.add_argument(
+        "--assigner",
+        nargs="?",
+        const=True,
+        metavar="TYPE",
+        help=f"the assigner for crowds; by default {SPARSE}",
+    )
+
+
+def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
+    """Switch on in a config what the options ask for, and print what has changed.
+
+    Args:
+        cfg: The config; changed in place.
+        args: Parsed with the options of :func:`add_switches`.
+
+    Raises:
+        SystemExit: It cannot be; with the reason.
+    """
+    asked: dict[str, Any] = dict(
+        area_weight=args.area_aware, bg_penalty=args.bg_penalty, assigner=args.assigner
+    )
+    if all(value is None for value in asked.values()):
+        return
+    try:
+        changes = switch_on(cfg, **asked)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        console = Console()
+        console.print("switched on in the config:")
+        console.print(changes_table(changes))

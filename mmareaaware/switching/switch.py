@@ -1,0 +1,178 @@
+"""Area weights, background penalty and assigner, switched on in a config."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+from mmdet.models.detectors import SemiBaseDetector
+from mmengine.config import Config, ConfigDict
+
+from ..compat import has_mmyolo
+from ..model_config import class_of, type_name
+from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA, BgPenaltyLoss
+from ..models.losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeighting
+from .assigner import SPARSE, switch_assigner
+from .changes import Change, differences
+from .errors import SwitchError
+from .heads import FoundHead, find_heads, tell_roi_heads
+from .rising import rising_lambda_bg
+
+PACKAGE = "mmareaaware"
+DEFAULT_PENALTY = dict(type="BgPenaltyLoss", mode="max", lambda_bg=DEFAULT_LAMBDA)
+
+
+def switch_on(
+    cfg: Config | ConfigDict,
+    area_weight: Mapping | str | bool | None = None,
+    bg_penalty: Mapping | float | bool | None = None,
+    assigner: Mapping | str | bool | None = None,
+) -> list[Change]:
+    """Switch parts of this package on in the config of a detector.
+
+    The heads of the model are found, wherever they are, and ours put in their place;
+    loss weights and all that is not named here stay. With the penalty comes a hook that
+    raises its λ_bg at the beginning of the training; with a head on MMYOLO what it
+    takes to leave ignored boxes out of the losses.
+
+    Args:
+        cfg: The config; changed in place, or not at all.
+        area_weight: Weighs positives by the area of their box: the config of an area
+            weight, or its type. True: ``PowerAreaWeight``.
+        bg_penalty: Penalises confident background: λ_bg, or the config of a
+            ``BgPenaltyLoss``. True: as our recipes have it.
+        assigner: Finds the positives without a tensor of boxes × priors:
+            ``'SparseTaskAlignedAssigner'``, or its config, of which what is left out is
+            what the config has. True: the same.
+
+    Returns:
+        What has changed, place by place.
+
+    Raises:
+        SwitchError: A head of the model is not known here, does not have what is asked
+            for, or has it already.
+        ValueError: Nothing is asked for, or a setting is wrong.
+
+    Example:
+        On top of a config, in a file of its own:
+
+        .. code-block:: python
+
+            _base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
+            from mmareaaware import switch_on
+
+            switch_on(_base_, area_weight="PowerAreaWeight")
+    """
+    weight, penalty = _area_weight_of(area_weight), _penalty_of(bg_penalty)
+    settings = _assigner_of(assigner)
+    if weight is None and penalty is None and settings is None:
+        raise ValueError(
+            "nothing to switch on: give area_weight, bg_penalty or assigner"
+        )
+    if not cfg.get("model"):
+        raise SwitchError("the config has no model: give the config of a training")
+    new = dict(model=deepcopy(cfg["model"]), custom_imports=with_package(cfg))
+    model, scope = new["model"], cfg.get("default_scope")
+    if weight is not None or penalty is not None:
+        heads = find_heads(model, scope)
+        for head in heads:
+            head.put_ours()
+            if weight is not None:
+                head.switch_area_weight_on(weight)
+            if penalty is not None:
+                head.switch_penalty_on(penalty)
+        if weight is not None:
+            tell_roi_heads(model, scope, weight)
+        new |= _ignored_boxes(cfg, model)
+        if penalty is not None:
+            hooks = new.get("custom_hooks", cfg.get("custom_hooks")) or []
+            new["custom_hooks"] = [*hooks, *_rising(cfg, model, heads)]
+    if settings is not None:
+        switch_assigner(model, scope, settings)
+    changes = [
+        change
+        for key, value in new.items()
+        for change in differences(cfg.get(key), value, key)
+    ]
+    for key, value in new.items():
+        cfg[key] = value
+    return changes
+
+
+def _area_weight_of(asked: Mapping | str | bool | None) -> dict | None:
+    if asked is None or asked is False:
+        return None
+    if asked is True:
+        asked = DEFAULT_AREA_WEIGHT
+    weight = dict(type=asked) if isinstance(asked, str) else dict(asked)
+    try:
+        AreaWeighting().set_area_weight(weight, normalize="mean", strength=1.0)
+    except KeyError as error:
+        raise ValueError(f"area_weight={asked!r}: {error.args[0]}") from error
+    return weight
+
+
+def _penalty_of(asked: Mapping | float | bool | None) -> dict | None:
+    if asked is None or asked is False:
+        return None
+    if asked is True:
+        asked = {}
+    settings = dict(asked) if isinstance(asked, Mapping) else dict(lambda_bg=asked)
+    penalty = DEFAULT_PENALTY | settings
+    if type_name(penalty) != DEFAULT_PENALTY["type"]:
+        raise ValueError(f"bg_penalty must be a BgPenaltyLoss, got {asked!r}")
+    BgPenaltyLoss(**{k: v for k, v in penalty.items() if k != "type"})
+    if not penalty["lambda_bg"]:
+        raise ValueError("bg_penalty must be above 0, got 0: leave it out for none")
+    return penalty
+
+
+def _assigner_of(asked: Mapping | str | bool | None) -> dict | None:
+    if asked is None or asked is False:
+        return None
+    if asked is True:
+        asked = SPARSE
+    settings = dict(type=asked) if isinstance(asked, str) else dict(asked)
+    if settings.setdefault("type", SPARSE) != SPARSE:
+        raise ValueError(f"assigner must be a {SPARSE}, got {asked!r}")
+    return settings
+
+
+def with_package(cfg: Mapping) -> ConfigDict:
+    """``custom_imports`` with this package."""
+    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+    names = imports.get("imports", [])
+    names = [names] if isinstance(names, str) else list(names)
+    if PACKAGE not in names:
+        names.append(PACKAGE)
+    return ConfigDict(imports, imports=names)
+
+
+def _ignored_boxes(cfg: Mapping, model: Mapping) -> dict:
+    """The parts of a config on MMYOLO that keep ignored boxes; empty on MMDetection.
+
+    ``model`` is changed in place.
+    """
+    preprocessor = model.get("data_preprocessor") or {}
+    if type_name(preprocessor) != "YOLOv5DetDataPreprocessor" or not has_mmyolo():
+        return {}
+    from ..datasets import ignore_aware
+
+    preprocessor["type"] = "IgnoreAwareDetDataPreprocessor"
+    keys = [key for key in ("train_dataloader", "custom_hooks") if cfg.get(key)]
+    return {key: ignore_aware(cfg[key]) for key in keys}
+
+
+def _rising(cfg: Mapping, model: Mapping, heads: list[FoundHead]) -> list[ConfigDict]:
+    """The hooks that raise λ_bg, one for each head."""
+    cls = class_of(model, cfg.get("default_scope"))
+    # It builds two of its `detector`, of which one is trained.
+    is_semi = cls is not None and issubclass(cls, SemiBaseDetector)
+    hooks = []
+    for head in heads:
+        place = head.place.removeprefix("model.")
+        if is_semi:
+            place = place.replace("detector", "student", 1)
+        param = f"{place}.loss_bg.lambda_bg"
+        lambda_bg = head.cfg["loss_bg"]["lambda_bg"]
+        hook = rising_lambda_bg(param, lambda_bg, cfg.get("train_cfg") or {})
+        hooks.append(ConfigDict(hook))
+    return hooks
