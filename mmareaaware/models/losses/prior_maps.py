@@ -19,7 +19,7 @@ class Place(NamedTuple):
     of_level: Tensor  # place in the map of each level, any where it is not, (L, P)
     level: Tensor  # (P,)
     start: Tensor  # first prior of its level, (P,)
-    count: Tensor  # how many priors its level has, (P,)
+    level_size: Tensor  # how many priors its level has, (P,)
 
     def take(self, levels: Sequence[Tensor], channel: Tensor | slice) -> Tensor:
         """Numbers of the priors: of one channel each, (P,), or of a slice, (P, K)."""
@@ -38,7 +38,7 @@ class Place(NamedTuple):
         num_imgs, num_channels, _ = levels[0].shape
         begin = self.prior.add(self.start, alpha=num_imgs * num_channels - 1)
         row = (self.image * num_channels).unsqueeze(1) + channel
-        return begin.unsqueeze(1).addcmul(row, self.count.unsqueeze(1))
+        return begin.unsqueeze(1).addcmul(row, self.level_size.unsqueeze(1))
 
 
 class PriorPlaces:

@@ -64,11 +64,9 @@ class _Condense(torch.autograd.Function):
         buffer, costs = empty_like(maps)
         costs = [_cost(m, class_weights, c) for m, c in zip(maps, costs, strict=True)]
         ctx.buffer = buffer  # for the gradient: not needed before, as large, and warm
-        maxima, where = None, []
-        if with_maxima:
-            highest, where = zip(*map(_max_over_classes, maps), strict=True)
-            maxima = torch.cat(highest, 1)
-        ctx.save_for_backward(class_weights, label, *levels, *where)
+        highest = [_max_over_classes(m) for m in maps] if with_maxima else []
+        maxima = torch.cat([m for m, _ in highest], 1) if with_maxima else None
+        ctx.save_for_backward(class_weights, label, *levels, *(at for _, at in highest))
         return torch.cat(costs, 1), place.take(maps, label), maxima
 
     @staticmethod
@@ -102,7 +100,7 @@ class _Condense(torch.autograd.Function):
 
 def _cost(logits: Tensor, class_weights: Tensor | None, out: Tensor) -> Tensor:
     """Σ a_c softplus(z_c) of logits (B, C, n), (B, n); its terms in ``out``."""
-    costs = F.softplus(logits, out=out)
+    costs = F.softplus(logits, out=out)  # type: ignore[call-arg]
     if class_weights is None:
         return costs.sum(1)
     # as a product of matrices the weighted sum reads the costs only once
