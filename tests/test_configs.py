@@ -25,7 +25,7 @@ OTHER_HEADS = ("yolox", "rtmdet", "ppyoloe")  # of mmyolo, by folder
 OTHERS = [r for r in RECIPES if r.split("/")[1] in OTHER_HEADS]
 YOLO = [r for r in RECIPES if "yolo" in r and r not in SEMI + OTHERS]
 COCO = [r for r in YOLO if r.endswith("_coco.py")]
-MMDET = [r for r in RECIPES if r not in YOLO + OTHERS]
+MMDET = [r for r in RECIPES if r not in YOLO + OTHERS + SEMI]
 MMDET_COCO = [r for r in MMDET if r.endswith("_coco.py")]
 GRIDS = {p.stem: Grid(p) for p in sorted((ROOT / "configs/_grids_").glob("*.py"))}
 # Variables of configs/_base_/area_aware.py, which every recipe inherits.

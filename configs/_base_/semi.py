@@ -100,7 +100,12 @@ semi_model = dict(
     ),
 )
 # The teacher is the mean over time: no EMAHook, and no decay of the learning rate.
-semi_hooks = [dict(type="SemiMeanTeacherHook"), dict(type="SemiPhaseHook")]
+semi_hooks = [
+    dict(type="SemiMeanTeacherHook"),
+    dict(type="SemiPhaseHook"),
+    dict(type="PseudoLabelMonitorHook"),
+    dict(type="PseudoLabelPictureHook"),
+]
 rising_unsup_weight = dict(
     type="LossParamSchedulerHook", param="unsup_weight", max_value=2.0
 )

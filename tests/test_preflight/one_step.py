@@ -104,6 +104,7 @@ def losses(name: str, detector: nn.Module) -> dict[str, float]:
             own = boxes[boxes[:, 0] == image]
             sample.gt_instances.bboxes = own[:, 2:]
             sample.gt_instances.labels = own[:, 1].long()
+            del sample.ignored_instances  # which some of ours look at, and stock not
             sample.set_metainfo(
                 dict(batch_input_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
             )
