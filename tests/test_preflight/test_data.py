@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from mmdet.models import RPNHead
 from mmengine.registry import DATASETS
 from torch import nn
 
@@ -89,8 +90,25 @@ def test_labels_of_no_class(dataset, label):
     assert f"outside 0...9, the first {label} in {infos[2]['img_path']}" in message
 
 
+def test_the_label_of_an_ignored_box_is_not_looked_at(dataset):
+    data = dataset()
+    infos = {i: data.get_data_info(i) for i in range(len(data))}
+    infos[2]["instances"][0].update(bbox_label=-1, ignore_flag=1)
+    data.get_data_info = infos.get
+    assert found(data) == []
+
+
+def test_an_rpn_knows_no_classes(dataset):
+    model = Model()
+    model.rpn_head = RPNHead(in_channels=4, num_classes=1)
+    assert not list(data_findings(dataset(), None, model))
+
+
 def test_a_wrong_number_of_classes(dataset):
-    labels, number = found(dataset(), num_classes=4)
+    labels, number = data_findings(dataset(), None, Model(4))
+    assert labels.is_error
+    assert number.is_error
+    labels, number = str(labels), str(number)
     assert "outside 0...3" in labels
     assert number.startswith("model.bbox_head.num_classes: 4, and train_dataloader")
     (finding,) = data_findings(dataset(), None, Model(80))
