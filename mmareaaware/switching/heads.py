@@ -58,6 +58,10 @@ class FoundHead(NamedTuple):
         if self.weighs_by_itself and not self.has_area_weight():
             self.cfg["area_weight"] = None
         self.cfg["type"] = self.name_of_ours
+        if (
+            self.cfg.get("ignore_iof_thr", -1) != -1
+        ):  # mmyolo's ignored boxes for YOLOv5
+            self.cfg["ignore_iof_thr"] = -1  # ours leaves them out by itself
         if not self.weighs_by_itself and self._why_no_area_weight() is None:
             self.cfg["loss_cls"] = ConfigDict(self.loss_cls, type=OUR_LOSS)
 

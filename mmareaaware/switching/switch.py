@@ -18,6 +18,11 @@ from .rising import rising_lambda_bg
 
 PACKAGE = "mmareaaware"
 DEFAULT_PENALTY = dict(type="BgPenaltyLoss", mode="max", lambda_bg=DEFAULT_LAMBDA)
+# In the place of preprocessors of MMYOLO that drop the ignored boxes
+IGNORE_AWARE = {
+    f"{stock}DetDataPreprocessor": f"IgnoreAware{ours}DetDataPreprocessor"
+    for stock, ours in (("YOLOv5", ""), ("PPYOLOE", "PPYOLOE"))
+}
 
 
 def switch_on(
@@ -152,11 +157,12 @@ def _ignored_boxes(cfg: Mapping, model: Mapping) -> dict:
     ``model`` is changed in place.
     """
     preprocessor = model.get("data_preprocessor") or {}
-    if type_name(preprocessor) != "YOLOv5DetDataPreprocessor" or not has_mmyolo():
+    ours = IGNORE_AWARE.get(type_name(preprocessor))
+    if ours is None or not has_mmyolo():
         return {}
     from ..datasets import ignore_aware
 
-    preprocessor["type"] = "IgnoreAwareDetDataPreprocessor"
+    preprocessor["type"] = ours
     keys = [key for key in ("train_dataloader", "custom_hooks") if cfg.get(key)]
     return {key: ignore_aware(cfg[key]) for key in keys}
 

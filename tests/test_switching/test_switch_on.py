@@ -328,3 +328,17 @@ def test_one_after_the_other_is_both_at_once(stock):
 def test_a_wrong_setting_is_named(asked, message):
     with pytest.raises(ValueError, match=message):
         switch_on(ConfigDict(model=dict(type="RetinaNet")), **asked)
+
+
+def test_ignored_boxes_of_mmyolos_other_heads(stock):
+    crowd = "yolov5/crowdhuman/yolov5_s-v61_8xb16-300e_ignore_crowdhuman.py"
+    cfg = stock(f"mmyolo::{crowd}")
+    assert cfg.model.bbox_head.ignore_iof_thr == 0.5
+    changes = switch_on(cfg, area_weight=True)
+    assert cfg.model.bbox_head.ignore_iof_thr == -1
+    assert "model.bbox_head.ignore_iof_thr" in [change.place for change in changes]
+
+    cfg = stock("mmyolo::ppyoloe/ppyoloe_plus_s_fast_8xb8-80e_coco.py")
+    switch_on(cfg, bg_penalty=True)
+    preprocessor = cfg.model.data_preprocessor
+    assert preprocessor.type == "IgnoreAwarePPYOLOEDetDataPreprocessor"

@@ -171,6 +171,7 @@ def test_module_equals_function_and_follows_lambda():
         (dict(normalizer="mean"), "normalizer must be one of .* got 'mean'"),
         (dict(mode="mean"), "mode must be one of .* got 'mean'"),
         (dict(gamma=-2), "gamma must not be negative, got -2"),
+        (dict(gamma=math.nan), "gamma must not be negative, got nan"),
         (dict(loss_weight=-0.5), "loss_weight must not be negative, got -0.5"),
     ],
 )
