@@ -22,6 +22,16 @@ STRIDES = (8, 16, 32)
 SIZE = 128
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _configs_are_not_formatted():
+    """MMEngine's runner has yapf format a config six times, a second or two each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "mmengine.config.config.FormatCode", lambda text, **_: (text, False)
+        )
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)

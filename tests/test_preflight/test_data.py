@@ -4,7 +4,7 @@ import json
 
 import pytest
 from mmdet.models import RPNHead
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, DefaultScope
 from torch import nn
 
 from mmareaaware.preflight import data_findings
@@ -100,7 +100,8 @@ def test_the_label_of_an_ignored_box_is_not_looked_at(dataset):
 
 def test_an_rpn_knows_no_classes(dataset):
     model = Model()
-    model.rpn_head = RPNHead(in_channels=4, num_classes=1)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        model.rpn_head = RPNHead(in_channels=4, num_classes=1)
     assert not list(data_findings(dataset(), None, model))
 
 
