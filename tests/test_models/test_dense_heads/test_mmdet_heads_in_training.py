@@ -37,6 +37,26 @@ def gfl() -> ConfigDict:
     return on_resnet("gfl/gfl_r50_fpn_1x_coco.py", "AreaAwareGFLHead", **sizes)
 
 
+def tood() -> ConfigDict:
+    sizes = dict(in_channels=CHANNELS, feat_channels=CHANNELS, stacked_convs=1)
+    model = on_resnet("tood/tood_r50_fpn_1x_coco.py", "AreaAwareTOODHead", **sizes)
+    model.train_cfg.initial_epoch = 1  # each epoch has an assigner of its own
+    return model
+
+
+def rtmdet() -> ConfigDict:
+    model = gfl()
+    stock = get_config("mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py").model
+    head = stock.bbox_head
+    sizes = dict(in_channels=CHANNELS, feat_channels=CHANNELS, stacked_convs=1)
+    head.update(type="AreaAwareRTMDetSepBNHead", norm_cfg=dict(type="BN"), **sizes)
+    head.update(exp_on_reg=False, share_conv=False, **OPTIONS)
+    model.neck.update(start_level=1, num_outs=3, add_extra_convs=False)
+    stock.data_preprocessor.pop("batch_augments")
+    stock.backbone, stock.neck = model.backbone, model.neck
+    return stock
+
+
 def ssd() -> ConfigDict:
     """Its head on a feature pyramid; its own network is a large one."""
     model = gfl()
@@ -103,7 +123,7 @@ def train(root, tmp_path, two_stage_options):
     return run
 
 
-@pytest.mark.parametrize("model", [ssd, gfl, fcos, yolox, dino])
+@pytest.mark.parametrize("model", [ssd, gfl, tood, rtmdet, fcos, yolox, dino])
 def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(model, train, tmp_path):
     whole = train(model(), "whole")
     log = whole.message_hub.log_scalars
