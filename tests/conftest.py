@@ -27,7 +27,7 @@ def _configs_are_not_formatted():
     """MMEngine's runner has yapf format a config six times, a second or two each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "mmengine.config.config.FormatCode", lambda text, **_: (text, False)
+            "mmengine.config.config.FormatCode", lambda text, **_: (text + "\n", False)
         )
         yield
 
