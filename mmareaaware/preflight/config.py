@@ -35,7 +35,7 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
                     f"{at}.{key}", f"{name} takes no {key}, it has none: leave it out"
                 )
         if part.cfg.get("loss_bg") is not None and not _takes(part, "loss_bg"):
-            fix = f"{TAKES_PENALTY} has it, for YOLOv8 and YOLO11"
+            fix = f"dense heads of this package have one, {TAKES_PENALTY} say"
             ours = _ours_with_penalty(part)
             if ours is not None:
                 fix = f"set {type_is(at, ours)}"

@@ -159,8 +159,8 @@ def _resolve(model, path: str) -> tuple[object, str]:
                 f"param={path!r}: {where} ({type(owner).__name__}) has no "
                 f"{'number' if is_last else 'module'} {part!r} (it is {value!r}); it "
                 f"has the modules {children} and the numbers {numbers}. For the "
-                "background penalty set "
-                "model.bbox_head.type='AreaAwareYOLOv8Head' and "
+                "background penalty set model.bbox_head.type to the head of this "
+                "package for it, 'AreaAwareYOLOv8Head' for YOLOv8 and YOLO11, and "
                 "model.bbox_head.loss_bg=dict(type='BgPenaltyLoss'); without one take "
                 "this LossParamSchedulerHook out of custom_hooks"
             )
