@@ -1,4 +1,4 @@
-# The bed on which settings are judged: trainings from a COCO checkpoint, as users start.
+# The bed on which settings are judged: trainings from a COCO checkpoint, as users have
 #
 #   DATA_ROOT=path/to/data CHECKPOINT=path/to/yolov8n_coco.pth \
 #       python tools/ablation.py THIS_FILE --out work_dirs/from_coco

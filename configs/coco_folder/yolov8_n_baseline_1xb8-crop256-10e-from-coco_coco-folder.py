@@ -1,5 +1,5 @@
-# Starts from a network that was trained on COCO, as most trainings do, and judges by the
-# classes with enough boxes: a class of one small object moves AP small by points.
+# Starts from a network that was trained on COCO, as most trainings do. Judged by the
+# classes with enough boxes: one small object of a class moves AP small by points.
 #
 #   DATA_ROOT=path/to/data CHECKPOINT=path/to/yolov8n_coco.pth \
 #       python tools/train.py THIS_FILE
