@@ -9,7 +9,6 @@ from mmyolo.models import YOLOv8Head
 from torch import Tensor
 
 from ..box_areas import box_areas
-from ..boxes_of_images import flat_ignored
 from ..losses import (
     AreaAwareBCELoss,
     AreaWeighting,
@@ -32,6 +31,7 @@ from ..task_modules import (
 )
 from .box_trust import TRUE_BOXES, BoxTrust, times
 from .fast_samples import FastSamplesMixin
+from .ignored_priors import leave_out
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -149,7 +149,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         outputs = cls_scores, bbox_preds, bbox_dist_preds
         matched = self.match(outputs, batch_gt_instances, num_imgs)
         matched, of_positives = (trust or TRUE_BOXES).apply(matched)
-        matched, ignored = self._ignore(matched, batch_gt_instances_ignore)
+        matched, ignored = leave_out(matched, batch_gt_instances_ignore)
         weights, shares, stats = self._weigh(matched, ignored)
         avg_factor = shares["targets"]
         if trust is not None:
@@ -238,23 +238,6 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             )
             self._priors_key = key
         return self._cached_priors
-
-    def _ignore(
-        self, matched: Matched, instances: Tensor | Sequence | None
-    ) -> tuple[Matched, Tensor | None]:
-        """Priors without a target inside ignored boxes, (B, N); None for none.
-
-        Of the positives those have no target at all afterwards, instead of next to
-        none.
-        """
-        flat = flat_ignored(instances)
-        if flat is None:
-            return matched, None
-        images, boxes = flat
-        covered = matched.priors.grid.covered(boxes, images, matched.logits.shape[0])
-        ignored = covered & ~outside_background(matched.score_sums)
-        score = matched.targets.score.masked_fill(ignored[matched.positives], 0)
-        return matched._replace(targets=matched.targets._replace(score=score)), ignored
 
     def _weigh(
         self, matched: Matched, ignored: Tensor | None
