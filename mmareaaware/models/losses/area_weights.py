@@ -96,7 +96,8 @@ class PowerAreaWeight(AreaWeight):
         max_weight: Upper bound, so that specks do not dominate.
 
     Raises:
-        ValueError: A value is out of range or not finite, or ``min_weight > max_weight``.
+        ValueError: A value is out of range, ``gamma`` is not finite, or
+            ``min_weight > max_weight``.
     """
 
     def __init__(
