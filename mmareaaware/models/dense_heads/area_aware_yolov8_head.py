@@ -29,6 +29,7 @@ from ..task_modules import (
     SparseTaskAlignedAssigner,
     check_ground_truth,
 )
+from .as_predicted import as_predicted
 from .box_trust import TRUE_BOXES, BoxTrust, times
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
@@ -66,6 +67,8 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         loss_bg: Config of the background penalty, ``dict(type='BgPenaltyLoss')``; None
             for none.
         weigh_boxes: Whether the area weight of ``loss_cls`` weighs the box losses too.
+        weigh_priors: Whether it weighs all priors by the area that each predicts,
+            background too, instead of positives by that of their box.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
@@ -81,6 +84,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         *args,
         loss_bg: dict | None = None,
         weigh_boxes: bool = False,
+        weigh_priors: bool = False,
         sync_avg_factor: bool = True,
         **kwargs,
     ) -> None:
@@ -88,13 +92,15 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
         self.loss_bg = build_bg_penalty(loss_bg)
-        if weigh_boxes and self.weighting is None:
-            raise ValueError(
-                "weigh_boxes=True takes the area weight of loss_cls, which has none: "
-                "give loss_cls=dict(type='AreaAwareBCELoss', area_weight=...), or "
-                "weigh_boxes=False"
-            )
+        for name, value in dict(boxes=weigh_boxes, priors=weigh_priors).items():
+            if value and self.weighting is None:
+                raise ValueError(
+                    f"weigh_{name}=True takes the area weight of loss_cls, which has "
+                    "none: give loss_cls=dict(type='AreaAwareBCELoss', "
+                    f"area_weight=...), or weigh_{name}=False"
+                )
         self.weigh_boxes = weigh_boxes
+        self.weigh_priors = weigh_priors
         self.sync_avg_factor = sync_avg_factor
         self._priors_key: tuple | None = None
 
@@ -150,7 +156,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         matched = self.match(outputs, batch_gt_instances, num_imgs)
         matched, of_positives = (trust or TRUE_BOXES).apply(matched)
         matched, ignored = leave_out(matched, batch_gt_instances_ignore)
-        weights, shares, stats = self._weigh(matched, ignored)
+        weights, background, shares, stats = self._weigh(matched, ignored)
         avg_factor = shares["targets"]
         if trust is not None:
             stats["target_sum"] = avg_factor
@@ -158,7 +164,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
 
         logits = self._condense(matched)
         in_cls = times(weights, of_positives.cls)
-        weight = matched.weight_of_priors(in_cls, ignored)
+        weight = matched.weight_of_priors(in_cls, ignored, background)
         loss_cls = self._loss_cls(matched, logits, weight) / avg_factor
         by_score = matched.targets.score
         if self.weigh_boxes:
@@ -241,18 +247,24 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
 
     def _weigh(
         self, matched: Matched, ignored: Tensor | None
-    ) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
+    ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
         """The weight of each positive, and all that is summed over the ranks, at once.
 
         Returns:
-            The weights (P,), the product of all factors, None where all are 1. This
+            The weights (P,), the product of all factors, None where all are 1. Those of
+            the background, (B, N), whose positives do not count; None for 1. This
             rank's shares of the sum of the targets and of the number of background
             priors, if the penalty is divided by it. What there is to log.
         """
         mass = matched.targets.score
         sums, phi = dict(targets=matched.target_sum), None
         if self.weighting is not None:
-            phi = self.weighting.phi(self.positives(matched))
+            positives = self.positives(matched)
+            if self.weigh_priors:
+                of_all = self.weighting.phi(as_predicted(positives, matched))
+                phi = of_all[matched.positives]
+            else:
+                phi = self.weighting.phi(positives)
             sums["phi"] = mass_of(phi, mass)
         if self.loss_bg is not None and self.loss_bg.counts_background:
             outside = outside_background(matched.score_sums, ignored)
@@ -262,10 +274,13 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             k: share(v, self.sync_avg_factor) for k, v in sums.items() if k != "phi"
         }
         if phi is None:
-            return None, shares, {}
+            return None, None, shares, {}
         mean = mean_of(sums["phi"], sums["targets"])
-        weights = self.weighting.settle(phi, mean, mass)
-        return weights, shares, dict(area_weight_mean=mean)
+        stats = dict(area_weight_mean=mean)
+        if self.weigh_priors:  # positives and background alike
+            weights = self.weighting.settle(of_all, mean, sums["phi"])
+            return weights[matched.positives], weights, shares, stats
+        return self.weighting.settle(phi, mean, mass), None, shares, stats
 
     def _condense(self, matched: Matched) -> Tensor | SparseLogits:
         """What the losses need of the logits, where assigner and loss are ours."""
