@@ -15,21 +15,13 @@ from ..losses import (
     Positives,
     PriorPlaces,
     SparseLogits,
-    add_ranks,
-    share,
 )
-from ..losses.bg_penalty_loss import (
-    build_bg_penalty,
-    count_background,
-    outside_background,
-)
-from ..losses.weighting import mass_of, mean_of
+from ..losses.bg_penalty_loss import build_bg_penalty
 from ..task_modules import (
     PriorGrid,
     SparseTaskAlignedAssigner,
     check_ground_truth,
 )
-from .as_predicted import as_predicted
 from .box_trust import TRUE_BOXES, BoxTrust, times
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
@@ -44,6 +36,7 @@ from .yolo_matching import (
     is_plain,
     outputs_for_sparse_matching,
 )
+from .yolo_weights import weigh
 
 
 @MODELS.register_module()
@@ -156,19 +149,17 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         matched = self.match(outputs, batch_gt_instances, num_imgs)
         matched, of_positives = (trust or TRUE_BOXES).apply(matched)
         matched, ignored = leave_out(matched, batch_gt_instances_ignore)
-        weights, background, shares, stats = self._weigh(matched, ignored)
+        weights, shares, stats = weigh(self, matched, ignored)
         avg_factor = shares["targets"]
         if trust is not None:
             stats["target_sum"] = avg_factor
             avg_factor = trust.floor(avg_factor)
 
         logits = self._condense(matched)
-        in_cls = times(weights, of_positives.cls)
-        weight = matched.weight_of_priors(in_cls, ignored, background)
+        in_cls = times(weights.positives, of_positives.cls)
+        weight = matched.weight_of_priors(in_cls, ignored, weights.background)
         loss_cls = self._loss_cls(matched, logits, weight) / avg_factor
-        by_score = matched.targets.score
-        if self.weigh_boxes:
-            by_score = by_score * weights
+        by_score = times(matched.targets.score, weights.boxes)
         by_score = times(by_score, of_positives.box)
         loss_bbox, loss_dfl = self._loss_box(matched, by_score, avg_factor)
         losses = dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
@@ -244,43 +235,6 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             )
             self._priors_key = key
         return self._cached_priors
-
-    def _weigh(
-        self, matched: Matched, ignored: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
-        """The weight of each positive, and all that is summed over the ranks, at once.
-
-        Returns:
-            The weights (P,), the product of all factors, None where all are 1. Those of
-            the background, (B, N), whose positives do not count; None for 1. This
-            rank's shares of the sum of the targets and of the number of background
-            priors, if the penalty is divided by it. What there is to log.
-        """
-        mass = matched.targets.score
-        sums, phi = dict(targets=matched.target_sum), None
-        if self.weighting is not None:
-            positives = self.positives(matched)
-            if self.weigh_priors:
-                of_all = self.weighting.phi(as_predicted(positives, matched))
-                phi = of_all[matched.positives]
-            else:
-                phi = self.weighting.phi(positives)
-            sums["phi"] = mass_of(phi, mass)
-        if self.loss_bg is not None and self.loss_bg.counts_background:
-            outside = outside_background(matched.score_sums, ignored)
-            sums["background"] = count_background(outside)
-        sums = add_ranks(sums, self.sync_avg_factor)
-        shares = {
-            k: share(v, self.sync_avg_factor) for k, v in sums.items() if k != "phi"
-        }
-        if phi is None:
-            return None, None, shares, {}
-        mean = mean_of(sums["phi"], sums["targets"])
-        stats = dict(area_weight_mean=mean)
-        if self.weigh_priors:  # positives and background alike
-            weights = self.weighting.settle(of_all, mean, sums["phi"])
-            return weights[matched.positives], weights, shares, stats
-        return self.weighting.settle(phi, mean, mass), None, shares, stats
 
     def _condense(self, matched: Matched) -> Tensor | SparseLogits:
         """What the losses need of the logits, where assigner and loss are ours."""
