@@ -25,6 +25,7 @@ from ..task_modules import (
 from .box_trust import TRUE_BOXES, BoxTrust, times
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
+from .object_balance import check_balance
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -62,6 +63,8 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         weigh_boxes: Whether the area weight of ``loss_cls`` weighs the box losses too.
         weigh_priors: Whether it weighs all priors by the area that each predicts,
             background too, instead of positives by that of their box.
+        balance_objects: From 0, each positive has its own part in the box losses, to 1,
+            each object has the same; see :func:`~.object_balance.object_weights`.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
@@ -78,6 +81,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         loss_bg: dict | None = None,
         weigh_boxes: bool = False,
         weigh_priors: bool = False,
+        balance_objects: float = 0.0,
         sync_avg_factor: bool = True,
         **kwargs,
     ) -> None:
@@ -94,6 +98,8 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
                 )
         self.weigh_boxes = weigh_boxes
         self.weigh_priors = weigh_priors
+        check_balance(balance_objects)
+        self.balance_objects = balance_objects
         self.sync_avg_factor = sync_avg_factor
         self._priors_key: tuple | None = None
 

@@ -46,6 +46,7 @@ class Matched(NamedTuple):
     overlap: Overlap | None  # of the two, if sparse
     all_pred_boxes: Tensor  # that all priors predict, no gradient, (B, N, 4)
     box_index: Tensor | None = None  # theirs among all of the batch, (P,), where known
+    num_boxes: int | None = None  # of these, where known
 
     @property
     def positives(self) -> tuple[Tensor, Tensor]:
@@ -145,6 +146,7 @@ class SparseMatching:
             assigned.overlap,
             pred_boxes,
             assigned.box,
+            len(boxes),
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:

@@ -8,6 +8,8 @@ from ..losses import add_ranks, share
 from ..losses.bg_penalty_loss import count_background, outside_background
 from ..losses.weighting import mass_of, mean_of
 from .as_predicted import as_predicted
+from .box_trust import times
+from .object_balance import even, object_weights
 from .yolo_matching import Matched
 
 
@@ -44,6 +46,9 @@ def weigh(
         else:
             phi = head.weighting.phi(positives)
         sums["phi"] = mass_of(phi, mass)
+    if head.balance_objects:
+        by_object = object_weights(matched, head.balance_objects)
+        sums["by_object"] = mass_of(by_object, mass)
     if head.loss_bg is not None and head.loss_bg.counts_background:
         outside = outside_background(matched.score_sums, ignored)
         sums["background"] = count_background(outside)
@@ -61,4 +66,7 @@ def weigh(
             weights = Weights(head.weighting.settle(phi, mean, mass))
     if head.weigh_boxes:
         weights = weights._replace(boxes=weights.positives)
+    if head.balance_objects:
+        by_object = even(by_object, sums["by_object"], sums["targets"])
+        weights = weights._replace(boxes=times(weights.boxes, by_object))
     return weights, shares, stats
