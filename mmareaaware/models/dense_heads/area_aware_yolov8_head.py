@@ -23,6 +23,7 @@ from ..task_modules import (
     check_ground_truth,
 )
 from .box_trust import TRUE_BOXES, BoxTrust, times
+from .distance_shift import shift_distances
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
 from .object_balance import check_balance
@@ -63,8 +64,11 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         weigh_boxes: Whether the area weight of ``loss_cls`` weighs the box losses too.
         weigh_priors: Whether it weighs all priors by the area that each predicts,
             background too, instead of positives by that of their box.
-        balance_objects: From 0, each positive has its own part in the box losses, to 1,
-            each object has the same; see :func:`~.object_balance.object_weights`.
+        balance_objects: In the box losses, from 0, where each positive counts by its
+            target, to 1, where all objects count the same; see
+            :func:`~.object_balance.object_weights`.
+        distance_shift: How many strides outside a box a prior can lie and predict it;
+            see :func:`~.distance_shift.shift_distances`.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
@@ -82,10 +86,12 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         weigh_boxes: bool = False,
         weigh_priors: bool = False,
         balance_objects: float = 0.0,
+        distance_shift: int = 0,
         sync_avg_factor: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        shift_distances(self.head_module, distance_shift)
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
         self.loss_bg = build_bg_penalty(loss_bg)
