@@ -26,7 +26,8 @@ class SmallObjectCopyPaste(BaseTransform):
     * A window is pasted where it is inside of the image and touches no box, neither of
       an object, nor of an ignored region, nor of a copy. So no label is covered.
     * Of several such places it takes the one whose pixels are most like those around
-      the object: cars come onto roads more often than onto roofs.
+      the object, and none if they differ much: so there is no edge to learn, and a
+      break in a conductor is not shown where there is no conductor.
 
     Place it after ``mmdet.LoadAnnotations``, and before a crop: then the copies come
     from the whole image, and a crop has as many more small objects as the image has.
@@ -41,8 +42,9 @@ class SmallObjectCopyPaste(BaseTransform):
         max_area: Area in px² below which an object is small, of the mask if there are
             masks, else of the box, at this point of the pipeline.
         margin: Width of what is copied around an object in px.
-        places: Places drawn for a copy, to choose the best free one from. With 1 the
-            surroundings do not matter, and a place that is taken is no copy.
+        places: Places drawn for a copy, to choose the best free one from.
+        max_mismatch: Mean difference in grey levels, between the pixels around the
+            object and those of a place, up to which it is good enough. 255 takes all.
         flip_prob: Probability for a copy to be mirrored.
         scale_range: Least and largest scale of a copy.
 
@@ -127,8 +129,11 @@ class SmallObjectCopyPaste(BaseTransform):
     def _draw_sources(self, results: dict) -> np.ndarray:
         """Numbers of the objects to copy, in the order of the copies."""
         boxes = results["gt_bboxes"]
-        shape_holder = results.get("gt_masks", boxes)
-        is_small = np.asarray(shape_holder.areas) < self.max_area
+        if "gt_masks" in results:
+            areas = results["gt_masks"].areas
+        else:
+            areas = boxes.areas.numpy()
+        is_small = areas < self.max_area
         windows = window(boxes.tensor.numpy(), self.margin)
         height, width = results["img"].shape[:2]
         is_inside = (windows[:, :2] >= 0).all(1) & (
@@ -157,7 +162,7 @@ class SmallObjectCopyPaste(BaseTransform):
     ) -> tuple[int, int] | None:
         """Left and upper border of the best free place, if there is one."""
         room = np.subtract(image.shape[:2], patch.shape)[::-1]
-        if (room < 0).any():
+        if (room < 0).any() or not patch.is_object.any():
             return None
         corners = np.random.randint(0, room + 1, (self.places, 2))
         windows = np.concatenate([corners, corners + patch.shape[::-1]], axis=1)
