@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmdet.datasets.transforms import RandomCrop
 from mmdet.structures.bbox import HorizontalBoxes
+from mmengine.runner import set_random_seed
 
 from mmareaaware.datasets import SmallObjectCrop
 
@@ -34,7 +35,7 @@ def image_of(boxes=BOXES, ignored=(IGNORED,)) -> dict:
 
 
 def crop(results: dict, seed: int, transform=SmallObjectCrop, **options) -> dict:
-    np.random.seed(seed)
+    set_random_seed(seed)
     return transform(crop_size=CROP, allow_negative_crop=True, **options)(results)
 
 
