@@ -27,5 +27,52 @@ metrics = [
     dict(key="background/best_f1", name="best F1", scale=100),
 ]
 
-settings = {k: v for k, v in _base_.settings.items() if k != "p2"}
-settings["_delete_"] = True
+
+def small_objects(crop="mmdet.RandomCrop", paste=()):
+    """The recipe's pipeline with another crop, and what comes before it."""
+    size = (256, 256)
+    pipeline = [
+        dict(type="LoadImageFromFile"),
+        dict(type="mmdet.LoadAnnotations", with_bbox=True),
+        *paste,
+        dict(type=crop, crop_size=size, allow_negative_crop=True),
+        dict(type="mmdet.Pad", size=size, pad_val=dict(img=(114, 114, 114))),
+        dict(type="YOLOv5HSVRandomAug"),
+        dict(type="mmdet.RandomFlip", prob=0.5),
+        dict(
+            type="mmdet.PackDetInputs",
+            meta_keys=("img_id", "img_path", "ori_shape", "img_shape"),
+        ),
+    ]
+    return dict(train_dataloader=dict(dataset=dict(pipeline=pipeline)))
+
+
+power = _base_.settings.power
+settings = dict(
+    _delete_=True,
+    **{k: v for k, v in _base_.settings.items() if k != "p2"},
+    # From the same network, to which tools/model_converters/add_p2_level.py has added
+    # a level of stride 4
+    p2=dict(**_base_.settings.p2, load_from="{{$CHECKPOINT_P2:}}"),
+    predicted_area=dict(
+        model=dict(bbox_head=dict(**power.model.bbox_head, weigh_priors=True))
+    ),
+    power_large=dict(
+        model=dict(
+            bbox_head=dict(
+                loss_cls=dict(
+                    area_weight=dict(_delete_=True, type="PowerAreaWeight", gamma=-0.5)
+                )
+            )
+        )
+    ),
+    equal_objects=dict(model=dict(bbox_head=dict(balance_objects=1.0))),
+    distance_shift=dict(
+        model=dict(
+            bbox_head=dict(distance_shift=1),
+            train_cfg=dict(assigner=dict(min_side=16)),
+        )
+    ),
+    crop=small_objects(crop="SmallObjectCrop"),
+    paste=small_objects(paste=[dict(type="SmallObjectCopyPaste")]),
+)
