@@ -17,7 +17,7 @@ from torch.nn import functional as F
 Weights = dict[str, Tensor]
 
 # Where a standard normal variable has to be moved for SiLU to leave it nearly as it is.
-LINEAR = 4.0
+LINEAR = 6.0
 # The last convolution of a branch of the head
 LAST = "2"
 VECTORS = ("weight", "bias", "running_mean", "running_var")
@@ -64,7 +64,7 @@ def pass_through(top_down: Weights, bottom_up: Weights, p2_channels: int) -> Non
     """Let P3 come unchanged through the step from P2 that now lies before it.
 
     Before, P3 = SiLU(γq + β) left the top-down layer, q being its last convolution,
-    normalised. Now the top-down layer gives q + 4, of which SiLU changes little, the
+    normalised. Now the top-down layer gives q + 6, of which SiLU changes little, the
     new bottom-up layer takes it along in this form, and does the γ, the β and the SiLU
     at its end.
 
