@@ -81,7 +81,7 @@ def test_the_old_levels_say_what_they_said(config):
     before, after = outputs(old, images), outputs(new, images)
     for was, now in zip(before, after, strict=True):  # features, classes, boxes
         for level in range(3):
-            assert relative(now[level + 1], was[level]) < 0.03
+            assert relative(now[level + 1], was[level]) < 0.05
     assert after[0][0].shape == (2, before[0][0].shape[1] // 2, 32, 32)
 
 
@@ -203,7 +203,7 @@ def test_distances_are_as_long_in_pixels():
     weights = {"2.weight": torch.zeros(64, 8, 1, 1), "2.bias": bias}
     stretch(weights)
     found = weights["2.bias"].unflatten(0, (4, 16)).softmax(1) @ j
-    torch.testing.assert_close(found, torch.tensor([2.0, 4, 7, 12]), atol=0.1, rtol=0)
+    torch.testing.assert_close(found, torch.tensor([2.0, 4, 7, 12]), atol=0.15, rtol=0)
 
 
 @pytest.mark.parametrize("config", [YOLOV8, YOLO11], ids=["v8", "11"])
