@@ -186,6 +186,15 @@ def test_four_levels_are_not_made_five():
         add_p2_level(state)
 
 
+def test_a_p3_that_cannot_be_halved():
+    state = build(YOLOV8, classes=80).state_dict()
+    for key in ("weight", "bias"):
+        name = f"neck.top_down_layers.1.final_conv.bn.{key}"
+        state[name] = state[name][:24]
+    with pytest.raises(ValueError, match=r"P3 has 24 channels: .* multiple of 8"):
+        add_p2_level(state)
+
+
 def test_moments_of_silu():
     mean, std = torch.tensor([-1.0, 0.0, 3.0]), torch.tensor([0.3, 1.0, 2.0])
     torch.manual_seed(0)
