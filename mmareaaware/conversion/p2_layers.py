@@ -17,7 +17,9 @@ from torch.nn import functional as F
 Weights = dict[str, Tensor]
 
 # Where a standard normal variable has to be moved for SiLU to leave it nearly as it is.
-LINEAR = 4.0
+LINEAR = 6.0
+# The last convolution of a branch of the head
+LAST = "2"
 VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -62,7 +64,7 @@ def pass_through(top_down: Weights, bottom_up: Weights, p2_channels: int) -> Non
     """Let P3 come unchanged through the step from P2 that now lies before it.
 
     Before, P3 = SiLU(γq + β) left the top-down layer, q being its last convolution,
-    normalised. Now the top-down layer gives q + 4, of which SiLU changes little, the
+    normalised. Now the top-down layer gives q + 6, of which SiLU changes little, the
     new bottom-up layer takes it along in this form, and does the γ, the β and the SiLU
     at its end.
 
@@ -133,9 +135,9 @@ class Branch:
     def __init__(self, weights: Weights) -> None:
         self.weights = {key: value.clone() for key, value in weights.items()}
         ends = ".conv.weight"
-        self.convs = [
+        self.convs = sorted(
             key.removesuffix(ends) for key in self.weights if key.endswith(ends)
-        ]
+        )
 
     @property
     def width(self) -> int:
@@ -176,10 +178,10 @@ class Branch:
         mixing = self._mixing(first)
         left_out = mixing.sum((2, 3)) @ mean
         name = self._mixing_name(first)
-        if name.endswith(".conv"):
-            self.weights[f"{name.removesuffix('.conv')}.bn.running_mean"] -= left_out
-        else:
+        if name == LAST:
             self.weights[f"{name}.bias"] += left_out
+        else:
+            self.weights[f"{name.removesuffix('.conv')}.bn.running_mean"] -= left_out
         self.weights[f"{name}.weight"] = mixing[:, kept]
 
     def narrow(self, width: int) -> None:
@@ -202,9 +204,7 @@ class Branch:
         for name in self.convs[first:]:
             if self.weights[f"{name}.conv.weight"].shape[1] > 1:
                 return f"{name}.conv"
-        return next(k for k in self.weights if k.endswith(".bias") and ".bn." not in k)[
-            : -len(".bias")
-        ]
+        return LAST
 
     def _mixing(self, first: int) -> Tensor:
         return self.weights[f"{self._mixing_name(first)}.weight"]
@@ -215,16 +215,16 @@ def most_important(importance: Tensor, number: int) -> Tensor:
     return importance.topk(number).indices.sort().values
 
 
-def stretch(weights: Weights, name: str) -> None:
+def stretch(weights: Weights) -> None:
     """Box distances of twice as many strides, since the stride is half as long.
 
     Bin j of the distribution of a side takes the logit that was at j / 2.
 
     Args:
-        weights: Of the box branch. Changed.
-        name: Of its last convolution, with 4 × bins outputs.
+        weights: Of the box branch, whose last convolution gives the logits of 4 sides.
+            Changed.
     """
-    for key in (f"{name}.weight", f"{name}.bias"):
+    for key in (f"{LAST}.weight", f"{LAST}.bias"):
         value = weights[key]
         sides = value.unflatten(0, (4, -1))
         j = torch.arange(sides.shape[1])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .p2_layers import (
+    LAST,
     VECTORS,
     Branch,
     Weights,
@@ -115,7 +116,7 @@ def add_p2_level(source: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[Ori
         p2 = Branch(levels[0].weights)
         p2.keep(0, kept, gamma, beta)
         if name == "reg_preds":
-            stretch(p2.weights, "2")
+            stretch(p2.weights)
         width = _width(name, levels[0], channels // 2)
         for index, branch in enumerate([p2, *levels]):
             how = "loaded" if index else "initialised: on half of P3's channels"
@@ -128,7 +129,7 @@ def add_p2_level(source: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[Ori
 
 def number_of_classes(state: dict[str, Tensor]) -> int:
     """That the class branches are for."""
-    return len(state[f"{HEAD}.cls_preds.0.2.bias"])
+    return len(state[f"{HEAD}.cls_preds.0.{LAST}.bias"])
 
 
 def _steps() -> list[str]:
@@ -137,7 +138,7 @@ def _steps() -> list[str]:
 
 def _width(name: str, branch: Branch, p2_channels: int) -> int:
     """Of the branches on every level, which goes by the finest one."""
-    outputs = len(branch.weights["2.bias"])
+    outputs = len(branch.weights[f"{LAST}.bias"])
     if name == "reg_preds":
         return max(16, p2_channels // 4, outputs)
     is_yolo11 = "0.0.conv.weight" in branch.weights

@@ -41,7 +41,7 @@ def main() -> None:
         content = read_torch_file(args.checkpoint)
         state, origins = add_p2_level(find_state_dict(content, args.checkpoint))
     except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {args.checkpoint}: {error}") from None
+        raise SystemExit(f"error: {error}") from None
     args.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=state, meta=dict(source=args.checkpoint.name)), args.out)
     print(table(origins))
