@@ -284,6 +284,7 @@ def test_pipeline(tmp_path):
     dataset = CocoDataset(
         data_root=str(tmp_path),
         ann_file="train.json",
+        data_prefix=dict(img=""),
         metainfo=dict(classes=("thing",)),
         pipeline=[
             dict(type="LoadImageFromFile"),
