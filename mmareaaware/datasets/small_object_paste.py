@@ -136,9 +136,7 @@ class SmallObjectCopyPaste(BaseTransform):
         is_small = areas < self.max_area
         windows = window(boxes.tensor.numpy(), self.margin)
         height, width = results["img"].shape[:2]
-        is_inside = (windows[:, :2] >= 0).all(1) & (
-            windows[:, 2:] <= (width, height)
-        ).all(1)
+        is_inside = (windows[:, :2] >= 0) & (windows[:, 2:] <= (width, height))
         is_alone = _overlaps(windows, boxes.tensor.numpy()).sum(1) == 1  # itself
         is_source = is_small & is_inside.all(1) & is_alone & ~results["gt_ignore_flags"]
         sources = np.flatnonzero(is_source)

@@ -105,7 +105,7 @@ def test_margin_fades_out():
     before["img"] = np.full_like(before["img"], 100)
     rows, columns = region(BOXES[0], MARGIN)
     before["img"][rows, columns] = 190
-    after = paste(before, copies=1)
+    after = paste(before, copies=1, places=1)
     ((_, box),) = pasted(before, after)
     row = int(box[1] + box[3]) // 2
     left = int(box[0])
@@ -207,17 +207,13 @@ def test_nothing_to_copy(boxes, ignored):
 
 
 def test_no_room():
-    """One ignored region wherever the object is not."""
-    boxes = [
-        [20, 30, 32, 50],
-        [0, 0, WIDTH, 27],
-        [0, 53, WIDTH, HEIGHT],
-        [35, 27, WIDTH, 53],
-    ]
+    """Ignored regions are wherever the object is not."""
+    regions = [[0, 0, WIDTH, 27], [0, 53, WIDTH, HEIGHT], [20, 27, WIDTH, 53]]
+    boxes = [[5, 30, 17, 50], *regions]
     before = image_of(boxes, ignored=(1, 2, 3))
-    assert not pasted(before, paste(before, places=200))
+    assert not pasted(before, paste(before, places=2000))
     before = image_of(boxes[:3], ignored=(1, 2))
-    assert pasted(before, paste(before, places=200))
+    assert pasted(before, paste(before, places=2000))
 
 
 def test_every_object_first():
@@ -284,15 +280,16 @@ def test_pipeline(tmp_path):
         images=images, annotations=annotations, categories=[dict(id=1, name="thing")]
     )
     dump(content, tmp_path / "train.json")
-    paste = dict(type="SmallObjectCopyPaste", prob=1, max_mismatch=255)
+    copy_paste = dict(type="SmallObjectCopyPaste", prob=1, max_mismatch=255)
     dataset = CocoDataset(
         data_root=str(tmp_path),
         ann_file="train.json",
+        data_prefix=dict(img=""),
         metainfo=dict(classes=("thing",)),
         pipeline=[
-            dict(type="mmdet.LoadImageFromFile"),
+            dict(type="LoadImageFromFile"),
             dict(type="mmdet.LoadAnnotations", with_bbox=True, with_mask=True),
-            paste,
+            copy_paste,
             dict(type="mmdet.PackDetInputs"),
         ],
     )
