@@ -118,7 +118,7 @@ def test_a_prior_outside_a_box_learns_to_find_it(make_head):
             optimizer.step()
         matched = head.match((scores, preds, dists), box, 1)
         found[shift] = matched.overlap.iou.max()
-    assert found[1] > 0.9
+    assert found[1] > 0.8
     assert found[0] < 0.6
 
 
