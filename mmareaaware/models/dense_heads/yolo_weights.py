@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from ..losses import add_ranks, share
@@ -60,7 +61,9 @@ def weigh(
     if head.weighting is not None:
         mean = stats["area_weight_mean"] = mean_of(sums["phi"], sums["targets"])
         if head.weigh_priors:  # positives and background alike
-            of_all = head.weighting.settle(of_all, mean, sums["phi"])
+            is_mean = head.weighting.normalize == "mean"  # which needs a positive
+            known = sums["phi"] if is_mean else torch.ones_like(mean)
+            of_all = head.weighting.settle(of_all, mean, known)
             weights = Weights(of_all[matched.positives], of_all)
         else:
             weights = Weights(head.weighting.settle(phi, mean, mass))
