@@ -54,6 +54,18 @@ settings = dict(
     # From the same network, to which tools/model_converters/add_p2_level.py has added
     # a level of stride 4
     p2=dict(**_base_.settings.p2, load_from="{{$CHECKPOINT_P2:}}"),
+    p2_bg_max=dict(
+        model=dict(
+            backbone=_base_.settings.p2.model.backbone,
+            neck=_base_.settings.p2.model.neck,
+            bbox_head=dict(
+                **_base_.settings.p2.model.bbox_head,
+                **_base_.settings.bg_max.model.bbox_head,
+            ),
+        ),
+        extra_hooks=_base_.settings.bg_max.extra_hooks,
+        load_from="{{$CHECKPOINT_P2:}}",
+    ),
     predicted_area=dict(
         model=dict(bbox_head=dict(**power.model.bbox_head, weigh_priors=True))
     ),
@@ -74,5 +86,5 @@ settings = dict(
         )
     ),
     crop=small_objects(crop="SmallObjectCrop"),
-    paste=small_objects(paste=[dict(type="SmallObjectCopyPaste")]),
+    paste=small_objects(paste=[dict(type="SmallObjectCopyPaste", prob=1.0)]),
 )
