@@ -78,7 +78,7 @@ settings = dict(
             )
         )
     ),
-    equal_objects=dict(model=dict(bbox_head=dict(balance_objects=1.0))),
+    equal_objects=dict(model=dict(bbox_head=dict(balance_objects=0.5))),
     distance_shift=dict(
         model=dict(
             bbox_head=dict(distance_shift=1),
