@@ -202,6 +202,13 @@ def test_the_mean_weight_of_the_positives_is_one(name):
 
 
 @every_head
+def test_the_network_input_need_not_be_square(name):
+    some = torch.ones(1)
+    positives = build(name).positives(some, some, some, (2, 5))
+    assert positives.image_area == 2 * 5 * STRIDES[0] ** 2
+
+
+@every_head
 def test_ignored_background_has_no_gradient_and_changes_no_other(name):
     """What has a target counts inside of ignored boxes too."""
     region = torch.tensor([[1, 20.0, 20, 90, 70]])
