@@ -251,6 +251,12 @@ REFUSED = [
         dict(area_weight=True),
         "no size-aware form of FSAFHead, which descends from RetinaHead",
     ),
+    (  # with the losses of that, and another network
+        RETINANET,
+        {"model.bbox_head.type": "NASFCOSHead"},
+        dict(area_weight=True),
+        "no size-aware form of NASFCOSHead, which descends from FCOSHead",
+    ),
     (
         RETINANET,
         {"model.bbox_head.type": "MyHead"},
