@@ -28,3 +28,10 @@ visdrone_val = dict(
     data_prefix=dict(img="VisDrone2019-DET-val/images/"),
     metainfo=visdrone_metainfo,
 )
+visdrone_evaluator = dict(ann_file=visdrone_root + "annotations/val.json")
+visdrone_num_classes = len(visdrone_metainfo["classes"])
+# Crowded: hundreds of objects an image. (COCO AP looks at the first 100.)
+visdrone_test_cfg = dict(max_per_img=500)
+visdrone_dense_model = dict(
+    bbox_head=dict(num_classes=visdrone_num_classes), test_cfg=visdrone_test_cfg
+)

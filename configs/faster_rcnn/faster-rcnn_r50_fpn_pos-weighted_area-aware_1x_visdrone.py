@@ -4,12 +4,11 @@ _base_ = [
 ]
 
 model = dict(
-    roi_head=dict(bbox_head=dict(num_classes=len(_base_.visdrone_metainfo.classes))),
-    # Crowded: hundreds of objects an image. (COCO AP looks at the first 100.)
-    test_cfg=dict(rcnn=dict(max_per_img=500)),
+    roi_head=dict(bbox_head=dict(num_classes=_base_.visdrone_num_classes)),
+    test_cfg=dict(rcnn=_base_.visdrone_test_cfg),
 )
 train_dataloader = dict(dataset=_base_.visdrone_train)
 val_dataloader = dict(dataset=_base_.visdrone_val)
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=_base_.visdrone_root + "annotations/val.json")
+val_evaluator = _base_.visdrone_evaluator
 test_evaluator = val_evaluator

@@ -8,18 +8,17 @@ max_epochs = 300
 close_mosaic_epochs = 10
 # ============================================================================
 
-num_classes = len(_base_.visdrone_metainfo.classes)
+num_classes = _base_.visdrone_num_classes
 
 model = dict(
     bbox_head=dict(head_module=dict(num_classes=num_classes)),
     train_cfg=dict(assigner=dict(num_classes=num_classes)),
-    # Crowded: hundreds of objects an image. (COCO AP looks at the first 100.)
-    test_cfg=dict(max_per_img=500),
+    test_cfg=_base_.visdrone_test_cfg,
 )
 train_dataloader = dict(dataset=_base_.visdrone_train)
 val_dataloader = dict(dataset=_base_.visdrone_val)
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=_base_.visdrone_root + "annotations/val.json")
+val_evaluator = _base_.visdrone_evaluator
 test_evaluator = val_evaluator
 
 train_cfg = dict(

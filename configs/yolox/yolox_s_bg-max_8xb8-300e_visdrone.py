@@ -3,7 +3,7 @@ _base_ = [
     "../_base_/visdrone.py",
 ]
 
-num_classes = len(_base_.visdrone_metainfo.classes)
+num_classes = _base_.visdrone_num_classes
 
 model = dict(
     bbox_head=dict(head_module=dict(num_classes=num_classes)),
@@ -11,5 +11,5 @@ model = dict(
 train_dataloader = dict(dataset=_base_.visdrone_train)
 val_dataloader = dict(dataset=_base_.visdrone_val)
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file=_base_.visdrone_root + "annotations/val.json")
+val_evaluator = _base_.visdrone_evaluator
 test_evaluator = val_evaluator

@@ -15,6 +15,10 @@ from mmareaaware.switching import SwitchError
 from tests.conftest import ROOT
 from tests.detectors import STOCK, dense_and_roi_heads
 from tests.test_configs import flatten
+from tests.test_models.test_dense_heads.heads_of_mmdet import RECIPES, ours
+from tests.test_models.test_dense_heads.test_yolo_heads_in_training import (
+    RECIPES as RECIPES_OF_MMYOLO,
+)
 
 from .conftest import RETINANET, YOLOV8
 
@@ -37,6 +41,11 @@ train_dataloader = dict(
     collate_fn=dict(type=yolov5_collate),
 )
 """
+# The stock head, a recipe, and our head
+DENSE = [(kind, f"mmdet::{name}", ours(kind)) for kind, name in RECIPES.items()] + [
+    (head.removeprefix("AreaAware"), f"mmyolo::{name}", head)
+    for head, name in RECIPES_OF_MMYOLO.items()
+]
 SAID_AGAIN = {  # by switch_on, and left to the defaults by the recipe
     "model.bbox_head.loss_bg.lambda_bg": 5.0,
     "model.bbox_head.loss_bg.loss_weight": 0.5,
@@ -80,6 +89,18 @@ def test_heads_of_mmdet_get_the_weight(kind, stock):
     assert len(heads) == len(before)
     if "roi_head" in cfg.model:
         assert cfg.model.roi_head.type.startswith("AreaAware")
+
+
+@pytest.mark.parametrize(("head", "name", "expected"), DENSE)
+def test_each_dense_head_gets_the_weight_and_the_penalty(head, name, expected, stock):
+    cfg = stock(name)
+    cfg.model.bbox_head.type = head.removesuffix("_later")
+    switch_on(cfg, area_weight=WEIGHT, bg_penalty=True)
+    new = cfg.model.bbox_head
+    assert new.type == expected
+    assert new.area_weight == WEIGHT
+    gain = new.get("loss_cls", {}).get("loss_weight", 1.0)
+    assert (new.loss_bg.lambda_bg, new.loss_bg.loss_weight) == (5.0, gain)
 
 
 def test_what_was_set_is_kept(stock):
@@ -229,6 +250,12 @@ REFUSED = [
         {"model.bbox_head.type": "FSAFHead"},
         dict(area_weight=True),
         "no size-aware form of FSAFHead, which descends from RetinaHead",
+    ),
+    (  # with the losses of that, and another network
+        RETINANET,
+        {"model.bbox_head.type": "NASFCOSHead"},
+        dict(area_weight=True),
+        "no size-aware form of NASFCOSHead, which descends from FCOSHead",
     ),
     (
         RETINANET,

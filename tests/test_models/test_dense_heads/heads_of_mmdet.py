@@ -106,17 +106,22 @@ def outputs_of(kind: str, num_imgs: int = 2) -> list:
 
 
 def ground_truth(boxes_per_image=(7, 4), ignored=None) -> tuple:
-    """Boxes of 3 to 100 px, what there is to know of the images, and ignored boxes."""
+    """Boxes of 3 to 100 px, what there is to know of the images, and ignored boxes.
+
+    Images after the first are smaller than the input, and not square.
+    """
     generator = torch.Generator().manual_seed(2)
     instances, metas = [], []
-    for number in boxes_per_image:
-        centre = torch.rand(number, 2, generator=generator) * SIZE
+    for image, number in enumerate(boxes_per_image):
+        size = torch.tensor([SIZE - 24 * image, SIZE - 8 * image])  # width, height
+        centre = torch.rand(number, 2, generator=generator) * size
         side = 3 * 30 ** torch.rand(number, 2, generator=generator)
-        boxes = torch.cat([centre - side / 2, centre + side / 2], 1).clamp(0, SIZE)
+        low, high = (centre - side / 2).clamp(min=0), (centre + side / 2).minimum(size)
+        boxes = torch.cat([low, high], 1)
         labels = torch.randint(NUM_CLASSES, (number,), generator=generator)
         instances.append(InstanceData(bboxes=boxes, labels=labels))
-        shapes = ("img_shape", "pad_shape", "batch_input_shape")
-        metas.append(dict.fromkeys(shapes, (SIZE, SIZE)))
+        shapes = dict.fromkeys(("pad_shape", "batch_input_shape"), (SIZE, SIZE))
+        metas.append(dict(shapes, img_shape=tuple(size.flip(0).tolist())))
     if ignored is not None:
         ignored = [InstanceData(bboxes=boxes) for boxes in ignored]
     return instances, metas, ignored

@@ -8,6 +8,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmareaaware.engine.hooks.classification_probe import ClassificationProbe
+from mmareaaware.models.dense_heads import anchor_levels
 from tests.conftest import NUM_CLASSES, SIZE, STRIDES
 from tests.test_models.test_dense_heads.yolo_heads import (
     HEADS,
@@ -173,6 +174,47 @@ def test_gradients_of_positives_grow_by_exactly_their_weight(name):
     assert torch.equal(weighed[2]["loss_bbox"], plain[2]["loss_bbox"])
 
 
+def test_the_auxiliary_branch_is_weighted_too():
+    grads = []
+    for weight in (None, STEP):
+        options = dict(area_weight=weight, normalize="none")
+        head = build("YOLOv7 with auxiliary branch", **options)
+        maps = leaves(head, 1)
+        box = torch.tensor([[0.0, 0, 50, 40, 66, 64]])
+        metas = [dict(batch_input_shape=(SIZE, SIZE))]
+        losses = head.loss_by_feat(*maps, box, metas)
+        (losses["loss_cls"] + losses["loss_obj"]).sum().backward()
+        of_kinds = [[pair[1].grad for pair in maps[kind]] for kind in (0, 2)]
+        grads.append([torch.cat([g.flatten() for g in kind]) for kind in of_kinds])
+    (classes, objects), (weighed_classes, weighed_objects) = grads
+    assert classes.any()
+    assert torch.equal(weighed_classes, 4 * classes)
+    is_weighed = weighed_objects != objects
+    assert 0 < is_weighed.sum() < len(objects) / 10
+    assert torch.equal(weighed_objects[is_weighed], 4 * objects[is_weighed])
+
+
+@pytest.mark.parametrize(("taken", "weight"), [(-1, 0.5), (0, 4.0)])
+def test_an_anchor_has_target_and_weight_of_the_same_box(taken, weight, monkeypatch):
+    """Whichever that is: on a GPU, writing to one place twice leaves any of both."""
+
+    def pairs_of(level):
+        places = torch.stack(level.where, 1)
+        is_same = (places[:, None] == places).all(2)
+        return torch.stack([row.nonzero()[taken, 0] for row in is_same])
+
+    monkeypatch.setattr(anchor_levels, "last_pairs", pairs_of)
+    head, weights = build("YOLOv5", area_weight=STEP, normalize="none"), set()
+    head.loss_obj.register_forward_pre_hook(
+        lambda _, args, kwargs: weights.update(kwargs["weight"].unique().tolist()),
+        with_kwargs=True,
+    )
+    boxes = torch.tensor([[0.0, 0, 45, 45, 75, 75], [0, 1, 43, 43, 77, 77]])
+    batch = dict(samples((0,)), bboxes_labels=boxes)
+    training_step(head, batch)
+    assert weights == {1.0, weight}
+
+
 @every_head
 def test_the_mean_weight_of_the_positives_is_one(name):
     """And areas are those of the true boxes in px of the input."""
@@ -199,6 +241,13 @@ def test_the_mean_weight_of_the_positives_is_one(name):
     positives, mass, _ = calls[0]
     mean = (mass * positives.areas.rsqrt()).sum() / mass.sum()
     torch.testing.assert_close(losses["area_weight_mean"], mean)
+
+
+@every_head
+def test_the_network_input_need_not_be_square(name):
+    some = torch.ones(1)
+    positives = build(name).positives(some, some, some, (2, 5))
+    assert positives.image_area == 2 * 5 * STRIDES[0] ** 2
 
 
 @every_head

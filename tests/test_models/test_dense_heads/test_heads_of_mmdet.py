@@ -423,6 +423,16 @@ def test_predicted_areas_are_those_of_the_boxes_that_the_stock_head_predicts(kin
             )
 
 
+@every_kind
+def test_area_weights_see_the_area_of_the_network_input(kind):
+    instances, metas, _ = ground_truth()
+    metas = [dict(meta, batch_input_shape=(SIZE, 2 * SIZE)) for meta in metas]
+    head, asked = build_head(kind, **STRONG), []
+    head.area_weight = lambda p: asked.append(p.image_area) or torch.ones_like(p.areas)
+    losses_of(head, outputs_of(kind), (instances, metas, None))
+    assert set(asked) == {2 * SIZE**2}
+
+
 def predictions(kind, head, outputs, metas) -> list:
     """All that a head finds, without a threshold and without NMS."""
     cfg = ConfigDict(head.test_cfg, score_thr=-1.0, nms_pre=10**7, min_bbox_size=-1)

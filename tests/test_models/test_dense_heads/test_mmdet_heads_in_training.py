@@ -49,12 +49,21 @@ def rtmdet() -> ConfigDict:
     stock = get_config("mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py").model
     head = stock.bbox_head
     sizes = dict(in_channels=CHANNELS, feat_channels=CHANNELS, stacked_convs=1)
-    head.update(type="AreaAwareRTMDetSepBNHead", norm_cfg=dict(type="BN"), **sizes)
-    head.update(exp_on_reg=False, share_conv=False, **OPTIONS)
+    head.update(type="AreaAwareMMDetRTMDetHead", norm_cfg=dict(type="BN"), **sizes)
+    head.update(with_objectness=True, **OPTIONS)
+    for of_the_other in ("exp_on_reg", "share_conv", "pred_kernel_size"):
+        head.pop(of_the_other)
     model.neck.update(start_level=1, num_outs=3, add_extra_convs=False)
     stock.data_preprocessor.pop("batch_augments")
     stock.backbone, stock.neck = model.backbone, model.neck
     return stock
+
+
+def rtmdet_sep_bn() -> ConfigDict:
+    model = rtmdet()
+    model.bbox_head.type = "AreaAwareRTMDetSepBNHead"
+    model.bbox_head.update(with_objectness=False, exp_on_reg=False, share_conv=False)
+    return model
 
 
 def ssd() -> ConfigDict:
@@ -85,11 +94,10 @@ def yolox() -> ConfigDict:
     return model
 
 
-def dino() -> ConfigDict:
-    model = on_resnet("dino/dino-4scale_r50_8xb2-12e_coco.py", "AreaAwareDINOHead")
-    model.neck.out_channels = 256  # which its decoder counts on
+def of_queries(recipe: str, head: str) -> ConfigDict:
+    model = on_resnet(recipe, head)
+    model.neck.out_channels = 256  # which DINO's decoder counts on
     model.num_queries = 20
-    model.dn_cfg.group_cfg.num_dn_queries = 10
     for part, num_layers in ((model.encoder, 1), (model.decoder, 2)):
         part.num_layers = num_layers
         part.layer_cfg.ffn_cfg.feedforward_channels = CHANNELS
@@ -97,25 +105,41 @@ def dino() -> ConfigDict:
     return model
 
 
+def dino() -> ConfigDict:
+    model = of_queries("dino/dino-4scale_r50_8xb2-12e_coco.py", "AreaAwareDINOHead")
+    model.dn_cfg.group_cfg.num_dn_queries = 10
+    return model
+
+
+def deformable_detr() -> ConfigDict:
+    recipe = "deformable_detr/deformable-detr_r50_16xb2-50e_coco.py"
+    return of_queries(recipe, "AreaAwareDeformableDETRHead")
+
+
+def on_digits(model: ConfigDict, root, options: dict) -> Config:
+    """A training of a few iterations; ``options`` for the demo of Faster R-CNN."""
+    path = "configs/demo/faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e"
+    cfg = Config.fromfile(root / f"{path}_digits.py")
+    of_others = ("model.", "custom_hooks.")
+    cfg.merge_from_dict(
+        {k: v for k, v in options.items() if not k.startswith(of_others)}
+    )
+    cfg.model = model
+    cfg.model.test_cfg.score_thr = 0.0
+    cfg.custom_hooks = cfg.custom_hooks[:2]
+    cfg.log_level = "ERROR"
+    return cfg
+
+
 @pytest.fixture
 def train(root, tmp_path, two_stage_options):
-    """Trains a model on the digits in a few iterations; gives its Runner."""
+    """Trains a model on the digits; gives its Runner."""
 
     def run(model, name: str, **options) -> Runner:
-        path = "configs/demo/faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e"
-        cfg = Config.fromfile(root / f"{path}_digits.py")
-        data = {
-            k: v
-            for k, v in two_stage_options.items()
-            if not k.startswith(("model.", "custom_hooks."))
-        }
-        cfg.merge_from_dict(data | options)
-        cfg.model = model
-        cfg.model.test_cfg.score_thr = 0.0
-        cfg.custom_hooks = cfg.custom_hooks[:2]
+        cfg = on_digits(model, root, two_stage_options)
+        cfg.merge_from_dict(options)
         cfg.default_hooks.checkpoint.max_keep_ckpts = 2
         cfg.work_dir = str(tmp_path / name)
-        cfg.log_level = "ERROR"
         runner = Runner.from_cfg(cfg)
         runner.train()
         return runner
@@ -123,7 +147,20 @@ def train(root, tmp_path, two_stage_options):
     return run
 
 
-@pytest.mark.parametrize("model", [ssd, gfl, tood, rtmdet, fcos, yolox, dino])
+MODELS = [
+    ssd,
+    gfl,
+    tood,
+    rtmdet,
+    rtmdet_sep_bn,
+    fcos,
+    yolox,
+    deformable_detr,
+    dino,
+]
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_a_resumed_training_goes_on_as_if_it_had_not_stopped(model, train, tmp_path):
     whole = train(model(), "whole")
     log = whole.message_hub.log_scalars
