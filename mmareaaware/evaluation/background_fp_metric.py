@@ -24,7 +24,7 @@ class BackgroundFPMetric(BaseMetric):
 
     A detection is a false positive when it matches no box of its class with an IoU of
     ``iou_thr`` that a higher scored one has not taken. Its kind is the first that fits
-    of those of `TIDE <https://arxiv.org/abs/2008.08115>`_, here for IoUs 0.1 and 0.5:
+    of those of [TIDE](https://arxiv.org/abs/2008.08115), here for IoUs 0.1 and 0.5:
 
     ========  =============================================================
     ``loc``   a box of its class is met with an IoU from 0.1 to 0.5
