@@ -36,12 +36,12 @@ class SizeBinnedCocoMetric(CocoMetric):
     they have there, so ``save_best='coco/bbox_mAP'`` stays as it is. For all objects,
     and with the name of the bin behind it for each bin, it reports
 
-    ==================  ===========================================
-    ``bbox_mAP``        AP, the mean over the IoUs 0.5, 0.55 … 0.95
-    ``bbox_mAP_50``     AP at IoU 0.5
-    ``bbox_AR``         recall, the mean over the same IoUs
-    ``bbox_recall_50``  recall at IoU 0.5
-    ==================  ===========================================
+    | name | what |
+    | --- | --- |
+    | ``bbox_mAP`` | AP, the mean over the IoUs 0.5, 0.55 … 0.95 |
+    | ``bbox_mAP_50`` | AP at IoU 0.5 |
+    | ``bbox_AR`` | recall, the mean over the same IoUs |
+    | ``bbox_recall_50`` | recall at IoU 0.5 |
 
     and prints them as a table. Values are not rounded. Where the data has no object of
     a size or class, there is no number: nan, which plots leave out (``CocoMetric``

@@ -27,15 +27,13 @@ class YOLO11CSPDarknet(BaseBackbone):
 
     The published scales:
 
-    ===== ============= ============ ======================= =======
-    scale deepen_factor widen_factor last_stage_out_channels all_c3k
-    ===== ============= ============ ======================= =======
-    n     0.5           0.25         1024                    False
-    s     0.5           0.5          1024                    False
-    m     0.5           1.0          512                     True
-    l     1.0           1.0          512                     True
-    x     1.0           1.5          512                     True
-    ===== ============= ============ ======================= =======
+    | scale | deepen_factor | widen_factor | last_stage_out_channels | all_c3k |
+    | --- | --- | --- | --- | --- |
+    | n | 0.5 | 0.25 | 1024 | False |
+    | s | 0.5 | 0.5 | 1024 | False |
+    | m | 0.5 | 1.0 | 512 | True |
+    | l | 1.0 | 1.0 | 512 | True |
+    | x | 1.0 | 1.5 | 512 | True |
 
     Args:
         arch: ``'P5'``, the only one.
