@@ -9,6 +9,8 @@ from mkdocs.exceptions import PluginError
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 # A name of several letters, and the commands in front of which there may be one
 NAME = re.compile(r"\\(?:text|mathrm|begin|end)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{3,})")
+# Browsers leave no gap between the name of a function and what it is of
+FUNCTION = re.compile(r"<m[io]>(ln|logit)</m[io]>(?!<mo)")
 # What renders nowhere: a role of Sphinx, a formula that was not recognised
 UNRENDERED = re.compile(
     r":(?:class|func|meth|mod|data|attr|math):|\.\. \w+::|\$\$|\$\\"
@@ -36,4 +38,6 @@ def _to_mathml(match: re.Match) -> str:
         lambda m: f"\\text{{{m[1]}}}" if m[1] else m[0], html.unescape(latex).strip()
     )
     display = "block" if kind == "div" else "inline"
-    return f"<{kind}>{convert(latex, display=display)}</{kind}>"
+    mathml = convert(latex, display=display)
+    mathml = FUNCTION.sub(r'<mi>\1</mi><mspace width="0.2em"/>', mathml)
+    return f"<{kind}>{mathml}</{kind}>"
