@@ -20,9 +20,8 @@ def blocks(name: str, language: str) -> list[str]:
 
 def headings(text: str) -> list[tuple[str, int]]:
     """The anchors of a page, as GitHub and the site name them, and where they are."""
-    found = re.finditer(
-        r"^```.*?^```|^#+ (.+)$", text, re.M | re.S
-    )  # a comment in code is none
+    # A comment in a block of code is no heading
+    found = re.finditer(r"^```.*?^```|^#+ ([^\n]+)$", text, re.M | re.S)
     return [(anchor(m[1]), m.end()) for m in found if m[1]]
 
 

@@ -56,7 +56,7 @@ def test_command(words):
         if rest[1] != "torch.distributed.run":
             check_files(rest[2:])
             return
-        words = words[words.index("tools/train.py") - 1 :]
+        words = words[words.index("tools/train.py") :]
     else:
         assert program == "python" or program.startswith("tools/"), words
     script, *arguments = words[1:] if words[0] == "python" else words
