@@ -8,7 +8,9 @@ from mkdocs.exceptions import PluginError
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 # A name of several letters, and the commands in front of which there may be one
-NAME = re.compile(r"\\(?:text|mathrm|begin|end)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{3,})")
+NAME = re.compile(
+    r"\\(?:text|mathrm|operatorname|begin|end)\{[^}]*\}|\\[A-Za-z]+|([A-Za-z]{3,})"
+)
 # Browsers leave no gap between the name of a function and what it is of
 FUNCTION = re.compile(r"<m[io]>(ln|logit)</m[io]>(?!<mo)")
 # What renders nowhere: a role of Sphinx, a formula that was not recognised

@@ -1,6 +1,7 @@
 """Every Python block of README and pages: trained, run, or checked as a config."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,14 +61,12 @@ def test_block(name, index, tmp_path, monkeypatch):
 
 def run(name: str, index: int, code: str) -> None:
     """Execute a block, in the company of the classes above it, and look at it."""
-    (ROOT / name).exists()
-    with open("my_config.py", "w") as file:
-        file.write(f'_base_ = "{STOCK}"\n')
+    Path("my_config.py").write_text(f'_base_ = "{STOCK}"\n')
     space = {"__name__": "my_parts"} | a_batch()
     for earlier in blocks(name, "python")[:index]:
         if "\nclass " in earlier:
             exec(compile(earlier, name, "exec"), space)
-    before = set(space)
+    before = {*space, "__builtins__"}
     exec(compile(code, name, "exec"), space)
     made = {key: value for key, value in space.items() if key not in before}
     if not re.search(r"\nclass |^from ", code):
