@@ -42,11 +42,12 @@ def test_pages_have_blocks():
 
 @pytest.mark.usefixtures("_registered_for_a_test")
 @pytest.mark.parametrize(("name", "index"), BLOCKS)
-def test_block(name, index, tmp_path, monkeypatch):
+def test_block(name, index, digits, tmp_path, monkeypatch):
     code = blocks(name, "python")[index]
     path = tmp_path / "block.py"
     path.write_text(code)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_ROOT", str(digits))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     if code.startswith("_base_"):
         train_a_step(Config.fromfile(path))
