@@ -91,6 +91,7 @@ def train_a_step(cfg: Config) -> None:
     with DefaultScope.overwrite_default_scope(scope):
         model = MODELS.build(cfg.model).train()
         for hook in cfg.get("custom_hooks", []):
+            hook.pop("priority", None)  # the runner's
             HOOKS.build(hook)
         check_config(cfg.train_dataloader.get("collate_fn", {}))
         model.data_preprocessor.batch_augments = None
