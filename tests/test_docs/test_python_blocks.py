@@ -103,7 +103,8 @@ def train_a_step(cfg: Config) -> None:
                 bboxes_labels=torch.tensor([[0, 1, 8, 8, 30, 40.0]]),
                 bboxes_ignored=torch.tensor([[0, 40, 40, 60, 60.0]]),
             )
-            inputs = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
+            # Floats, which YOLOX has from its batch augment
+            inputs = torch.randint(0, 255, (1, 3, 64, 64)).float()
             batch = dict(inputs=inputs, data_samples=samples)
             losses = model.train_step(batch, optimizer)
     assert all(torch.isfinite(value).all() for value in losses.values())
