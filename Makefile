@@ -1,10 +1,10 @@
-# make demo, make test: each sets everything up first, where that is missing.
+# make demo, make test, make docs: each sets everything up first, where that is missing.
 # STACK, OPS, TORCH, PYTHON choose what is set up: see tools/setup.sh
 export STACK OPS TORCH PYTHON
 BIN := $(shell STACK=$(STACK) OPS=$(OPS) TORCH=$(TORCH) tools/setup.sh --print-venv)/bin
 DEMO := configs/demo/yolov8_n
 
-.PHONY: setup demo test lint check clean
+.PHONY: setup demo test lint docs check clean
 
 setup:
 	@tools/setup.sh
@@ -27,8 +27,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 check: setup
 	$(BIN)/python -m mmareaaware.check
 
 clean:
-	rm -rf .venv* build dist *.egg-info work_dirs data/digits
+	rm -rf .venv* build dist site *.egg-info work_dirs data/digits

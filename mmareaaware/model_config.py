@@ -66,7 +66,7 @@ def class_of(cfg: Mapping, scope: str | None = None) -> type | None:
 
     Args:
         cfg: Has a ``type``, or builds nothing.
-        scope: See :func:`parts`.
+        scope: See ``parts``.
     """
     type_ = cfg.get("type")
     if isinstance(type_, str):

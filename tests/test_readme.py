@@ -1,6 +1,4 @@
-"""The README's config block, in a project that has nothing of ours but the package."""
-
-import re
+"""The block of the README, in a project that has nothing of ours but the package."""
 
 import pytest
 import torch
@@ -9,17 +7,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS, DefaultScope
 
 from tests.detectors import detector_batch, training_step
+from tests.pages import blocks
 
 
 @pytest.fixture
-def blocks(root) -> list[str]:
-    text = (root / "README.md").read_text()
-    return re.findall(r"test_readme.py[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
-
-
-@pytest.fixture
-def block(blocks) -> str:
-    return blocks[0]
+def block() -> str:
+    (block,) = blocks("README.md", "python")
+    return block
 
 
 def test_it_is_short(block):
@@ -44,8 +38,9 @@ def test_it_trains(block, tmp_path):
     assert "bg_penalty_mean" in losses
 
 
-def test_the_two_stage_block_trains(blocks, tmp_path):
-    (tmp_path / "config.py").write_text(blocks[1])
+def test_the_two_stage_block_trains(tmp_path):
+    (block,) = blocks("docs/two_stage.md", "python")
+    (tmp_path / "config.py").write_text(block)
     cfg = Config.fromfile(tmp_path / "config.py")
     with DefaultScope.overwrite_default_scope("mmdet"):
         model = MODELS.build(cfg.model).train()
@@ -55,19 +50,3 @@ def test_the_two_stage_block_trains(blocks, tmp_path):
     assert model.rpn_head.loss_cls.pos_weight == 5
     assert model.rpn_head.loss_cls.use_sigmoid
     assert model.roi_head.bbox_head.loss_cls.pos_weight == 3
-
-
-def test_files_and_types_that_it_names_exist(root):
-    from mmengine import registry
-
-    text = (root / "README.md").read_text()
-    for path in re.findall(
-        r"(?:configs|tools|mmareaaware|requirements)/[\w./-]*", text
-    ):
-        assert (root / path.rstrip(".")).exists(), path
-    registered = set()
-    for name in ("MODELS", "TASK_UTILS", "HOOKS", "METRICS", "DATASETS"):
-        registered |= set(getattr(registry, name).module_dict)
-    types = re.findall(r"`(\w+(?:Loss|Weight|Margin|Hook|Head|Metric))`", text)
-    assert len(types) > 10
-    assert set(types) <= registered

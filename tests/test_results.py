@@ -1,12 +1,16 @@
 """docs/results.md against the records of the runs beside it."""
 
 import json
+import re
+import statistics
+from operator import truediv
 from pathlib import Path
 
 import pytest
 
 from mmareaaware.ablation import Grid
 from mmareaaware.ablation.report import markdown, tabulate
+from tests.pages import read, section
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS = sorted((DOCS / "results").glob("*.json"))
@@ -52,14 +56,132 @@ def test_each_section_has_the_tables_of_its_record(record, written):
     assert rows(section) == written[record]
 
 
-def test_tables_of_the_readme_are_extracts(root):
-    """Each of their rows is a row of docs/results.md, with fewer columns."""
-    known = [
-        row.items() for t in tables((DOCS / "results.md").read_text()) for row in t
+def extracts(text: str) -> list[tuple[str, dict[str, str]]]:
+    """Rows of results on other pages: the section that they are from, and the cells."""
+    found = []
+    for block in text.split("\n\n"):
+        if not block.startswith("| data | setting |"):
+            continue
+        header, _, *lines = (
+            [c.strip() for c in x.split("|")[1:-1]] for x in block.splitlines()
+        )
+        for line in lines:
+            cells = dict(zip(header, line, strict=True))
+            data = cells.pop("data")
+            if data:  # else the one above
+                place = re.search(r"results\.md#([^)]+)\)", data)[1]
+            cells["setting"] = cells["setting"].partition(",")[0]
+            found.append((place, cells))
+    return found
+
+
+@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/choose.md", 12)])
+def test_tables_elsewhere_are_extracts(page, number):
+    """Each row is a row of the section that it links to, with fewer columns."""
+    results = read("docs/results.md")
+    rows_there = extracts(read(page))
+    assert len(rows_there) == number
+    for place, cells in rows_there:
+        known = [row for t in tables(section(results, place)) for row in t]
+        assert any(cells.items() <= row.items() for row in known), (place, cells)
+
+
+def reduction(record: str, setting: str) -> float:
+    """How many percent of the false alarms at equal recall a setting takes away."""
+    results = json.loads((DOCS / f"results/{record}.json").read_text())
+    key = "background/bg_fp_per_image_recall0.5"
+    runs: dict = {}
+    for run in results["runs"]:
+        runs.setdefault(run["setting"], []).append(run["metrics"][key])
+    return 100 * (
+        1 - statistics.mean(runs[setting]) / statistics.mean(runs["baseline"])
+    )
+
+
+def test_about_a_sixth_in_the_readme():
+    assert "about a sixth fewer" in read("README.md").replace("\n", " ")
+    for record, setting in (("hit_uav_lambda", "bg_max"), ("bccd_lambda", "bg_max_10")):
+        assert reduction(record, setting) == pytest.approx(100 / 6, abs=1.5)
+
+
+def test_the_numbers_of_the_penalty_in_the_results():
+    text = read("docs/results.md").replace("\n", " ")
+    for record, data in (("hit_uav_finetune", "HIT-UAV"), ("bccd_finetune", "BCCD")):
+        percent = f"{reduction(record, 'bg_max_1000'):.0f} % on {data}"
+        assert re.sub(r"\s+", " ", text).count(percent)
+
+
+def benchmark(name: str, *keys) -> dict:
+    """What a record of tools/benchmark has, by the values of some keys."""
+    record = json.loads((DOCS / f"benchmarks/{name}.json").read_text())
+    return {tuple(r[k] for k in keys): r for r in record["results"]}
+
+
+def milliseconds(result: dict, who: str) -> float:
+    return 1000 * statistics.median(result["seconds"][who])
+
+
+def test_the_table_of_crowds():
+    page = read("docs/crowds.md")
+    record = benchmark("loss_step_640px", "classes", "boxes")
+    columns = ("ours", "Ultralytics", "mmyolo")
+    for boxes in (20, 200, 800):
+        result = record[2, boxes]
+        cells = [
+            f"{milliseconds(result, who):.0f} ms, +{result['memory_mib'][who]:.0f} MiB"
+            for who in columns
+        ]
+        assert f"| {boxes} | {' | '.join(cells)} |" in page
+    many = record[80, 800]
+    ours, theirs, mmyolo = (milliseconds(many, who) for who in columns)
+    text = page.replace("\n", " ")
+    assert f"Ultralytics takes {theirs / ours:.0f} times" in text
+    assert f"MMYOLO {mmyolo / ours:.0f} times" in text
+    counts = [many["counts"][w] for w in (*columns, "ours, all on")]
+    operations = [c["operations"] for c in counts]
+    assert f"starts {operations[0]} operations" in text
+    assert f"(Ultralytics {operations[1]} and {counts[1]['waits']}," in text
+    assert f"MMYOLO {operations[2]} and {counts[2]['waits']})" in text
+    assert f"penalty on, {operations[3]}," in text
+    more = [
+        100 * (statistics.median(map(truediv, on, off)) - 1)
+        for off, on in (r["seconds_on_off"].values() for r in record.values())
     ]
-    extracts = tables((root / "README.md").read_text())
-    assert len(extracts) == 2
-    for table in extracts:
-        assert table
-        for row in table:
-            assert any(row.items() <= other for other in known), row
+    assert f"{min(more):.0f} to {max(more):.0f} % more time" in text
+
+
+def test_the_training_step_of_crowds():
+    text = read("docs/crowds.md").replace("\n", " ")
+    ratios: dict = {}
+    for (boxes, _), r in benchmark("train_step", "boxes", "model").items():
+        stock = milliseconds(r, "stock")
+        ratios.setdefault(boxes, []).extend(
+            milliseconds(r, who) / stock for who in ("ours, all off", "ours, all on")
+        )
+    for boxes, of_stock in ratios.items():
+        low, high = f"{min(of_stock):.2f}", f"{max(of_stock):.2f}"
+        assert re.search(rf"{low} to {high} (of the time )?at {boxes}", text), boxes
+    large = benchmark("loss_step_1280px", "classes", "boxes")[2, 800]
+    ours, theirs, mmyolo = (
+        milliseconds(large, who) for who in ("ours", "Ultralytics", "mmyolo")
+    )
+    assert f"takes {ours:.0f} ms" in text
+    assert f"{theirs / 1000:.1f} s of Ultralytics" in text
+    assert f"{mmyolo / 1000:.0f} s of MMYOLO" in text
+
+
+def test_the_detections_of_two_stages():
+    text = read("docs/two_stage.md").replace("\n", " ")
+    found = benchmark("detection_collapse", "seed")
+    assert len(found) == 3
+    record = json.loads((DOCS / "benchmarks/detection_collapse.json").read_text())
+    for weights, told in (
+        ([1, 1], "{} with weights 1 and 1"),
+        ([5, 3], "{} with 5 and 3"),
+    ):
+        last = [
+            f"{r['val/coco/bbox_mAP_50'][-1]:.2f}"
+            for r in record["results"]
+            if r["pos_weights"] == weights
+        ]
+        assert told.format(", ".join(last)) in text

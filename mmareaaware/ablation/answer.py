@@ -67,7 +67,7 @@ def find_answer(
     """Compare all settings with the baseline.
 
     Args:
-        runs: As for :func:`.compare`.
+        runs: As for ``compare``.
         metrics: Those with ``goal`` or a ``guard`` count, where the data has them.
         baseline: The setting to compare with.
 

@@ -60,9 +60,9 @@ class Grid:
               contain, so with ``_delete_=True`` where it replaces; besides,
               ``extra_hooks`` are appended to the base's ``custom_hooks``, ``base`` is
               the base of this setting alone, and ``switch_on`` are the arguments of
-              :func:`mmareaaware.switch_on` for it
+              ``mmareaaware.switch_on`` for it
             - ``baseline``: the setting that the others are compared with
-            - ``metrics``: list of dicts, see :class:`Metric`; the first is shown while
+            - ``metrics``: list of dicts, see ``Metric``; the first is shown while
               the grid runs
             - ``caption``, if any: a sentence above the tables
             - ``based_on``, if not ``base``: the config that the answer inherits

@@ -39,14 +39,17 @@ class Run:
 
     @property
     def name(self) -> str:
+        """``SETTING/seedN``, also its folder below ``out``."""
         return f"{self.setting}/seed{self.seed}"
 
     @property
     def folder(self) -> Path:
+        """Where it trains and leaves its files."""
         return self.out / self.name
 
     @property
     def config(self) -> Path:
+        """The config that it trains."""
         return self.folder / "config.py"
 
     @property
@@ -56,6 +59,7 @@ class Run:
 
     @property
     def log(self) -> Path:
+        """What the training printed."""
         return self.folder / "log.txt"
 
     @property

@@ -13,7 +13,7 @@ def answer_in_words(answer: Answer | None, baseline: str) -> list[str]:
     """Lines of Markdown, of which the first is the answer.
 
     Args:
-        answer: From :func:`.find_answer`.
+        answer: From ``find_answer``.
         baseline: What the settings were compared with.
     """
     if answer is None:

@@ -1,3 +1,5 @@
+"""How large the boxes of a training set are for the network, before training."""
+
 from .area_report import AreaReport, Weighting, area_report, count_priors
 from .suggestions import Suggestion, suggest
 from .summary import summarise

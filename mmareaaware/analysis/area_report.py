@@ -68,7 +68,7 @@ class Weighting(NamedTuple):
 
 
 class AreaReport(NamedTuple):
-    """What :func:`area_report` finds out about G boxes and L pyramid levels."""
+    """What ``area_report`` finds out about G boxes and L pyramid levels."""
 
     data: TrainingBoxes
     size: Tensor  # (G,), index in SIZES

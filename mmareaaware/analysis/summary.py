@@ -13,7 +13,7 @@ def summarise(report: AreaReport, suggested: Weighting | None) -> dict:
 
     Args:
         report: The report.
-        suggested: From :func:`~mmareaaware.analysis.suggest`.
+        suggested: From ``mmareaaware.analysis.suggest``.
 
     Returns:
         ``images`` (their number), ``inputs`` (sizes in px), ``boxes_per_image``,

@@ -54,7 +54,7 @@ def open_config(path: str | Path, options: Mapping | None = None) -> Config:
         The config.
 
     Raises:
-        TrainingSetError: See :func:`mmareaaware.config_file.read_config`; or it has no
+        TrainingSetError: See ``mmareaaware.config_file.read_config``; or it has no
             model, or no training set.
     """
     try:
@@ -80,7 +80,7 @@ def build_training_set(cfg: Config):
     """Build the data set of ``train_dataloader``, wrappers and pipeline included.
 
     Args:
-        cfg: From :func:`open_config`.
+        cfg: From ``open_config``.
 
     Returns:
         The data set.
@@ -143,10 +143,10 @@ def read_training_boxes(
 
     The images are those that the config's sampler gives first, each through the
     config's pipeline. What happens to a batch later is not seen: see
-    :func:`what_is_not_seen`.
+    ``what_is_not_seen``.
 
     Args:
-        cfg: From :func:`open_config`.
+        cfg: From ``open_config``.
         num_images: Read at most so many, at least 1.
         seed: Of sampler and augmentation.
         progress: Wraps the images, to show progress.

@@ -3,7 +3,7 @@
 A pickle is a program for a small stack machine, which may call whatever Python can
 import. The machine here has the same instructions and calls nothing: it builds
 containers, numbers, texts and tensors, and where the program asks for an object of any
-class, or the result of any function, there is an inert :class:`Placeholder`.
+class, or the result of any function, there is an inert ``Placeholder``.
 """
 
 import pickletools
@@ -71,7 +71,7 @@ class Interpreter:
 
     Args:
         tensor: Makes a tensor of a storage, the offset in it, size and stride, as
-            :meth:`TorchArchive.tensor` does.
+            ``TorchArchive.tensor`` does.
     """
 
     def __init__(self, tensor: Callable[[Storage, int, tuple, tuple], Tensor]) -> None:
@@ -85,7 +85,7 @@ class Interpreter:
         Returns:
             What they leave: dicts, lists, tuples, numbers, texts and tensors as they
             are, but no entry of a dict whose key is neither number nor text; sets as
-            lists; any other object as a :class:`Placeholder`.
+            lists; any other object as a ``Placeholder``.
 
         Raises:
             TorchFileError: The program is damaged, or does what no pickler writes.

@@ -66,7 +66,7 @@ class TorchArchive:
     """The pickle and the tensors in a zip file of ``torch.save``.
 
     Args:
-        file: From :func:`open_zip`.
+        file: From ``open_zip``.
         path: Its path.
 
     Raises:

@@ -26,7 +26,7 @@ def read_torch_file(path: str | Path) -> Any:
         path: The file, in the format of torch 1.6 or newer.
 
     Returns:
-        The content, as :meth:`Interpreter.run` returns it. Tensors that shared their
+        The content, as ``Interpreter.run`` returns it. Tensors that shared their
         memory when they were saved share it again.
 
     Raises:
@@ -48,7 +48,7 @@ def find_state_dict(content: Any, path: str | Path) -> dict[str, Tensor]:
     """The weights in the content of a checkpoint.
 
     Args:
-        content: From :func:`read_torch_file` or ``torch.load``: a state dict, a model,
+        content: From ``read_torch_file`` or ``torch.load``: a state dict, a model,
             or a dict with either under ``ema``, ``model`` or ``state_dict``. Of these
             keys the first counts whose value is not None.
         path: The file, for messages.

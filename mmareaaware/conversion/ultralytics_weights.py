@@ -152,14 +152,14 @@ def from_ultralytics(
 
 
 def to_ultralytics(source: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename our entries to Ultralytics'; the inverse of :func:`from_ultralytics`.
+    """Rename our entries to Ultralytics'; the inverse of ``from_ultralytics``.
 
     Args:
         source: Our state dict.
         model: The detector that it is of.
 
     Returns:
-        Their state dict, with :func:`constants`.
+        Their state dict, with ``constants``.
 
     Raises:
         ValueError: An entry is missing, unknown or of another shape.

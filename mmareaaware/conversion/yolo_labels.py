@@ -202,7 +202,7 @@ def to_coco(
     """Convert one split.
 
     Args:
-        data: From :func:`read_data_yaml`.
+        data: From ``read_data_yaml``.
         split: A key of ``data.splits``.
         progress: Gets the paths of the images and yields them, to show progress.
 

@@ -1,3 +1,5 @@
+"""Ignored boxes through pipelines, labelled and unlabelled batches, the digits."""
+
 from ..compat import has_mmyolo
 from .digits import write_digits
 from .semi_batch_sampler import SemiBatchSampler

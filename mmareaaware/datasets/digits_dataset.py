@@ -9,7 +9,7 @@ from mmyolo.datasets import YOLOv5CocoDataset
 
 @DATASETS.register_module()
 class DigitsDataset(YOLOv5CocoDataset):
-    """Digits in COCO format, as :func:`.write_digits` makes them.
+    """Digits in COCO format, as ``write_digits`` makes them.
 
     Raises:
         FileNotFoundError: The files have not been made yet.
@@ -18,6 +18,11 @@ class DigitsDataset(YOLOv5CocoDataset):
     METAINFO: ClassVar[dict] = dict(classes=tuple("0123456789"))
 
     def load_data_list(self) -> list[dict]:
+        """The images with their boxes.
+
+        Raises:
+            FileNotFoundError: The data have not been made; the message says how.
+        """
         if not Path(self.ann_file).exists():
             raise FileNotFoundError(
                 f"{self.ann_file} does not exist; make the demo data first: "

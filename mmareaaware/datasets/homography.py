@@ -7,7 +7,7 @@ happened on the way.
 
 ``Resize``, ``RandomFlip``, ``RandomCrop``, ``Rotate``, ``Shear*`` and ``Translate*`` of
 MMDetection record it, its ``Pad`` moves nothing, and
-:class:`.IgnoreAwareRandomAffine` records it too. Here are the two others that MMYOLO's
+``IgnoreAwareRandomAffine`` records it too. Here are the two others that MMYOLO's
 recipes need. Of them all ``img_shape`` is height and width, as in MMDetection, without
 the channels that MMYOLO adds.
 """

@@ -4,7 +4,7 @@ A crowd of COCO (``iscrowd``) and an ignored region of VisDrone hold objects tha
 has labelled one by one. MMYOLO drops their boxes three times: ``LoadAnnotations`` skips
 them, ``yolov5_collate`` forgets them, and ``YOLOv5DetDataPreprocessor`` passes on the
 keys that it knows. Here is what keeps them up to the batch; the last step is
-:class:`~mmareaaware.models.IgnoreAwareDetDataPreprocessor`.
+``mmareaaware.models.IgnoreAwareDetDataPreprocessor``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ def ignore_aware(cfg):
 
     Returns:
         A copy in which ``LoadAnnotations`` is MMDetection's, which loads ignored boxes
-        too, ``YOLOv5RandomAffine`` is :class:`IgnoreAwareRandomAffine`, and
-        ``yolov5_collate`` is :func:`ignore_aware_collate`.
+        too, ``YOLOv5RandomAffine`` is ``IgnoreAwareRandomAffine``, and
+        ``yolov5_collate`` is ``ignore_aware_collate``.
 
     Example:
         >>> ignore_aware([dict(type="LoadAnnotations", with_bbox=True)])
@@ -71,7 +71,7 @@ class IgnoreAwareRandomAffine(YOLOv5RandomAffine):
     learning, and the stock transform drops its box. Less than a tenth of an ignored
     region is still a region full of unlabelled objects.
 
-    It records its ``homography_matrix``, as the transforms of :mod:`.homography` do.
+    It records its ``homography_matrix``, as the transforms of ``homography`` do.
 
     Raises:
         ValueError: ``bbox_clip_border=False``, with which nobody could tell what of a

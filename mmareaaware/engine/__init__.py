@@ -1,1 +1,3 @@
+"""What runs beside a training: hooks."""
+
 from .hooks import *  # noqa: F403

@@ -53,7 +53,7 @@ def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Con
 
 
 def config_or_exit(path: str | Path, options: Mapping | None = None) -> Config:
-    """As :func:`.read_config`, for tools: a problem ends the program with a line."""
+    """As ``read_config``, for tools: a problem ends the program with a line."""
     try:
         return read_config(path, options)
     except ConfigFileError as error:

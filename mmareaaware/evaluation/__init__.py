@@ -1,3 +1,5 @@
+"""Metrics: accuracy by the size of objects, false positives by their kind."""
+
 from .background_fp_metric import BackgroundFPMetric
 from .matching import IGNORED, KINDS, TRUE_POSITIVE, match, read_sample
 from .size_binned_coco_metric import SizeBinnedCocoMetric

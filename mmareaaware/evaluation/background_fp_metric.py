@@ -24,15 +24,15 @@ class BackgroundFPMetric(BaseMetric):
 
     A detection is a false positive when it matches no box of its class with an IoU of
     ``iou_thr`` that a higher scored one has not taken. Its kind is the first that fits
-    of those of `TIDE <https://arxiv.org/abs/2008.08115>`_, here for IoUs 0.1 and 0.5:
+    of those of [TIDE](https://arxiv.org/abs/2008.08115), here for IoUs 0.1 and 0.5:
 
-    ========  =============================================================
-    ``loc``   a box of its class is met with an IoU from 0.1 to 0.5
-    ``cls``   a box of another class is met with an IoU of 0.5 or more
-    ``dup``   a box of its class is met, and taken
-    ``bg``    background: no box, of any class, is met with an IoU of 0.1
-    ``both``  a box of another class is met with an IoU from 0.1 to 0.5
-    ========  =============================================================
+    | name | what |
+    | --- | --- |
+    | ``loc`` | a box of its class is met with an IoU from 0.1 to 0.5 |
+    | ``cls`` | a box of another class is met with an IoU of 0.5 or more |
+    | ``dup`` | a box of its class is met, and taken |
+    | ``bg`` | background: no box, of any class, is met with an IoU of 0.1 |
+    | ``both`` | a box of another class is met with an IoU from 0.1 to 0.5 |
 
     Detections mostly inside an ignored box do not count. Ground truth is read from the
     data samples, so the test pipeline must have mmdet's ``LoadAnnotations`` (that of

@@ -41,12 +41,12 @@ def match(
     iou_thr: float = 0.5,
     bg_iou_thr: float = 0.1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What each detection of an image is, as :class:`.BackgroundFPMetric` explains.
+    """What each detection of an image is, as ``BackgroundFPMetric`` explains.
 
     A match depends on higher scores only, so this holds at any score threshold.
 
     Args:
-        pred: Boxes (P, 4), labels and scores (P,), see :func:`read_sample`.
+        pred: Boxes (P, 4), labels and scores (P,), see ``read_sample``.
         gt: Boxes (G, 4) and labels (G,).
         ignored: Boxes (I, 4).
         iou_thr: IoU from which a detection matches a box.

@@ -36,12 +36,12 @@ class SizeBinnedCocoMetric(CocoMetric):
     they have there, so ``save_best='coco/bbox_mAP'`` stays as it is. For all objects,
     and with the name of the bin behind it for each bin, it reports
 
-    ==================  ===========================================
-    ``bbox_mAP``        AP, the mean over the IoUs 0.5, 0.55 … 0.95
-    ``bbox_mAP_50``     AP at IoU 0.5
-    ``bbox_AR``         recall, the mean over the same IoUs
-    ``bbox_recall_50``  recall at IoU 0.5
-    ==================  ===========================================
+    | name | what |
+    | --- | --- |
+    | ``bbox_mAP`` | AP, the mean over the IoUs 0.5, 0.55 … 0.95 |
+    | ``bbox_mAP_50`` | AP at IoU 0.5 |
+    | ``bbox_AR`` | recall, the mean over the same IoUs |
+    | ``bbox_recall_50`` | recall at IoU 0.5 |
 
     and prints them as a table. Values are not rounded. Where the data has no object of
     a size or class, there is no number: nan, which plots leave out (``CocoMetric``
@@ -49,14 +49,14 @@ class SizeBinnedCocoMetric(CocoMetric):
     or else of that of the box; an object on an edge counts in both bins.
 
     The numbers are those of pycocotools: its evaluation runs once, with the bins as its
-    ``areaRng``. With `faster-coco-eval <https://github.com/MiXaiLL76/faster_coco_eval>`_
+    ``areaRng``. With [faster-coco-eval](https://github.com/MiXaiLL76/faster_coco_eval)
     (``pip install faster-coco-eval``) they are the same, and sooner there.
 
     Args:
         ann_file: Annotations in COCO format; ``None`` takes those of the data samples.
         size_bins: ``'coco'``: small, medium and large with edges at 32 and 96 px.
             ``'aitod'``: very tiny, tiny, small, medium and large with edges at 8, 16,
-            32 and 64 px (in `AI-TOD <https://github.com/jwwangchn/cocoapi-aitod>`_'s
+            32 and 64 px (in [AI-TOD](https://github.com/jwwangchn/cocoapi-aitod)'s
             own evaluation nothing is large, medium has no upper end, and ``max_dets``
             is 1500). Or the edges, increasing sides of a square: ``(12, 40)`` makes the
             bins ``0-12``, ``12-40`` and ``40-inf``.

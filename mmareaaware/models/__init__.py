@@ -1,3 +1,5 @@
+"""Losses, heads, assigner, YOLO11 and the semi-supervised detector."""
+
 from ..compat import has_mmyolo
 from .dense_heads import *  # noqa: F403
 from .losses import *  # noqa: F403

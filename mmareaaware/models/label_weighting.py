@@ -12,7 +12,7 @@ from .losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeightLike
 class LabelWeighting(AreaWeighting):
     r"""Mixin of heads whose classification loss takes label weights.
 
-    The label weight of a positive is multiplied by :math:`\varphi(A)`, A the area of
+    The label weight of a positive is multiplied by $\varphi(A)$, A the area of
     its matched box in px² of the network input; background keeps its weight, and so do
     the box losses and every number that a loss is divided by. Any loss that honours
     label weights, mmdet's included, is size-aware then.
@@ -21,7 +21,7 @@ class LabelWeighting(AreaWeighting):
         *args: Of the stock head.
         area_weight: Config or instance of an area weight; None for the stock head.
         normalize: ``'mean'``: the mean of the weights over the positives, of all ranks,
-            is 1; ``'none'``: :math:`\varphi` as it is.
+            is 1; ``'none'``: $\varphi$ as it is.
         strength: In [0, 1]; may be set during training by ``LossParamSchedulerHook``.
         **kwargs: Of the stock head.
 

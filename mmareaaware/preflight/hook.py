@@ -15,7 +15,7 @@ from .semi import semi_findings
 class PreflightHook(Hook):
     """Stops a training that would train on something else than its config says.
 
-    It comes with importing the package, see :mod:`.runner`, and costs an iteration
+    It comes with importing the package, see ``runner``, and costs an iteration
     nothing.
 
     Raises:

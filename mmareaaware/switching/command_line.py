@@ -46,7 +46,7 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
 
     Args:
         cfg: The config; changed in place.
-        args: Parsed with the options of :func:`add_switches`.
+        args: Parsed with the options of ``add_switches``.
 
     Raises:
         SystemExit: It cannot be; with the reason.

@@ -34,6 +34,7 @@ class FoundHead(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
+        """Whether the config has the size-aware form already."""
         return self.cls is self.ours
 
     @property
@@ -66,7 +67,7 @@ class FoundHead(NamedTuple):
             self.cfg["loss_cls"] = ConfigDict(self.loss_cls, type=OUR_LOSS)
 
     def switch_area_weight_on(self, area_weight: Mapping) -> None:
-        """Weigh positives by the area of their box; after :meth:`put_ours`.
+        """Weigh positives by the area of their box; after ``put_ours``.
 
         Raises:
             SwitchError: It is on already, or its loss cannot be weighted.
@@ -86,7 +87,7 @@ class FoundHead(NamedTuple):
         target["area_weight"] = ConfigDict(area_weight)
 
     def switch_penalty_on(self, penalty: Mapping) -> None:
-        """Penalise confident background; after :meth:`put_ours`.
+        """Penalise confident background; after ``put_ours``.
 
         Raises:
             SwitchError: It is on already, or the head has no such thing.
@@ -187,7 +188,7 @@ def tell_roi_heads(model: Mapping, scope: str | None, area_weight: Mapping) -> N
 
     Args:
         model: The config, with our heads in it; changed in place.
-        scope: As for :func:`find_heads`.
+        scope: As for ``find_heads``.
         area_weight: That of the box heads.
 
     Raises:

@@ -20,7 +20,7 @@ def rising_lambda_bg(param: str, max_value: float, train_cfg: Mapping) -> dict:
         param: Its dotted path in the model.
         max_value: λ_bg in the end.
         train_cfg: Of the runner. A training that counts epochs has the schedule of
-            :data:`RISING_LAMBDA_BG`, shortened to the first half of the training where
+            ``RISING_LAMBDA_BG``, shortened to the first half of the training where
             that is longer. One that counts iterations does not say what an epoch is:
             it rises in the first half.
 

@@ -59,12 +59,12 @@ def switch_on(
     Example:
         On top of a config, in a file of its own:
 
-        .. code-block:: python
+        ```python
+        _base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
+        from mmareaaware import switch_on
 
-            _base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
-            from mmareaaware import switch_on
-
-            switch_on(_base_, area_weight="PowerAreaWeight")
+        switch_on(_base_, area_weight="PowerAreaWeight")
+        ```
     """
     weight, penalty = _area_weight_of(area_weight), _penalty_of(bg_penalty)
     settings = _assigner_of(assigner)

@@ -1,3 +1,5 @@
+"""Boxes, matches and pseudo-labels as pictures."""
+
 from .boxes import COLOURS, draw_box, show_image
 from .fonts import fonts_for
 from .matched_images import (

@@ -36,7 +36,7 @@ class Matched:
         gt: ``bboxes`` (G, 4) and ``labels`` (G,).
         ignored: Ignored boxes, (I, 4).
         pred: ``bboxes`` (P, 4), ``labels`` and ``scores`` (P,).
-        kinds: What the detections are, (P,), see :func:`mmareaaware.evaluation.match`.
+        kinds: What the detections are, (P,), see ``mmareaaware.evaluation.match``.
         boxes: The box that each matched, or -1, (P,).
     """
 
@@ -99,10 +99,12 @@ class MatchedImages(BaseMetric):
         self.score_thr = score_thr
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
+        """Match the detections of a batch with its boxes, and keep them."""
         images = map(Matched.from_sample, data_samples)
         self.results += [image.above(self.score_thr) for image in images]
 
     def compute_metrics(self, results: list[Matched]) -> dict[str, int]:
+        """Keep the images of all ranks; returns how many boxes there are of a kind."""
         self.images = results
         return {
             key: sum(image.counts[key] for image in results)

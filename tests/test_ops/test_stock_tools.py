@@ -1,11 +1,10 @@
 """The tools of mmyolo and mmdet train and validate on this stack, from any folder.
 
-Stock recipes without a word of ours, and the README's blocks on top of them.
+Stock recipes without a word of ours, and blocks of README and pages on top of them.
 """
 
 import json
 import os
-import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmareaaware import compat
+from tests.pages import blocks
 
 
 def run_tool(package, config, cwd, options) -> str:
@@ -38,12 +38,6 @@ def recipe(package, name, block, folder) -> Path:
         return Path(find_spec(package).origin).parent / ".mim/configs" / name
     (folder / "config.py").write_text(block)
     return folder / "config.py"
-
-
-@pytest.fixture
-def blocks(root) -> list[str]:
-    text = (root / "README.md").read_text()
-    return re.findall(r"test_readme.py[^\n]*\n```python\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +81,8 @@ def data_options(coco) -> dict:
     compat._mmyolo_refuses_mmcv(), reason="this mmyolo refuses to start with this mmcv"
 )
 @pytest.mark.parametrize("with_block", [False, True])
-def test_mmyolo(blocks, data_options, tmp_path, with_block):
-    block = blocks[0] if with_block else None
+def test_mmyolo(data_options, tmp_path, with_block):
+    block = blocks("README.md", "python")[0] if with_block else None
     name = "yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"
     options = data_options | {
         "model.test_cfg.score_thr": 1e-4,
@@ -101,8 +95,8 @@ def test_mmyolo(blocks, data_options, tmp_path, with_block):
 
 
 @pytest.mark.parametrize("with_block", [False, True])
-def test_mmdet(blocks, data_options, tmp_path, with_block):
-    block = blocks[1] if with_block else None
+def test_mmdet(data_options, tmp_path, with_block):
+    block = blocks("docs/two_stage.md", "python")[0] if with_block else None
     name = "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
     options = data_options | {
         "model.backbone.init_cfg": None,

@@ -1,3 +1,5 @@
+"""Hooks: schedules of losses, monitors, the teacher of a semi-supervised run."""
+
 from .class_counts_hook import ClassCountsHook, count_classes
 from .detection_monitor_hook import DetectionMonitorHook
 from .epoch_seed_hook import EpochSeedHook

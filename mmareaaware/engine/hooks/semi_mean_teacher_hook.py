@@ -22,11 +22,13 @@ class SemiMeanTeacherHook(Hook):
     At the end of the burn-in the teacher becomes a copy of the student. From then on,
     after each iteration, all its numbers follow, BatchNorm's means and variances too:
 
-    .. math:: \theta_t \leftarrow (1 - m_k) \theta_t + m_k \theta_s, \quad
-        m_k = \max(m, 1 / (k + 1))
+    $$
+    \theta_t \leftarrow (1 - m_k) \theta_t + m_k \theta_s, \quad
+    m_k = \max(m, 1 / (k + 1))
+    $$
 
     with k the iterations since the burn-in: so a young teacher is the plain mean of the
-    students it has seen (`mean teacher <https://arxiv.org/abs/1703.01780>`_). m is
+    students it has seen ([mean teacher](https://arxiv.org/abs/1703.01780)). m is
     ``momentum``, or goes from there to ``end_momentum`` in a half cosine until the end
     of the training. The momentum depends on the iteration alone, and the teacher is in
     the checkpoint, so a resumed run goes on as if nothing had happened.

@@ -18,7 +18,7 @@ class SemiPhaseHook(Hook):
     """Logs the phase of every iteration as a number, and its change in a line.
 
     ``phase`` is 0 in the burn-in, 1 in the warm-up and 2 after it, by the weight of the
-    unsupervised loss; see :class:`SemiYOLODetector`.
+    unsupervised loss; see ``SemiYOLODetector``.
     """
 
     def before_train(self, runner) -> None:

@@ -27,15 +27,13 @@ class YOLO11CSPDarknet(BaseBackbone):
 
     The published scales:
 
-    ===== ============= ============ ======================= =======
-    scale deepen_factor widen_factor last_stage_out_channels all_c3k
-    ===== ============= ============ ======================= =======
-    n     0.5           0.25         1024                    False
-    s     0.5           0.5          1024                    False
-    m     0.5           1.0          512                     True
-    l     1.0           1.0          512                     True
-    x     1.0           1.5          512                     True
-    ===== ============= ============ ======================= =======
+    | scale | deepen_factor | widen_factor | last_stage_out_channels | all_c3k |
+    | --- | --- | --- | --- | --- |
+    | n | 0.5 | 0.25 | 1024 | False |
+    | s | 0.5 | 0.5 | 1024 | False |
+    | m | 0.5 | 1.0 | 512 | True |
+    | l | 1.0 | 1.0 | 512 | True |
+    | x | 1.0 | 1.5 | 512 | True |
 
     Args:
         arch: ``'P5'``, the only one.
@@ -92,10 +90,12 @@ class YOLO11CSPDarknet(BaseBackbone):
         )
 
     def build_stem_layer(self) -> nn.Module:
+        """The first convolution, to stride 2."""
         channels = make_divisible(self.arch_setting[0][0], self.widen_factor)
         return self._downsample(self.input_channels, channels)
 
     def build_stage_layer(self, stage_idx: int, setting: Sequence) -> list[nn.Module]:
+        """The layers of a stage, of half the resolution, from its ``setting``."""
         *channels, num_blocks, expand_ratio, use_c3k, use_attention = setting
         in_channels, out_channels, middle = (
             make_divisible(c, self.widen_factor) for c in channels

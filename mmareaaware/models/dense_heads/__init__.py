@@ -1,3 +1,5 @@
+"""Size-aware forms of the dense heads of MMYOLO and MMDetection."""
+
 from ...compat import has_mmyolo
 from .area_aware_anchor_heads import (
     AreaAwareAnchorHeadMixin,

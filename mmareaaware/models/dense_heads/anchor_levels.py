@@ -42,24 +42,28 @@ class Branch(NamedTuple):
 class AnchorLevelsMixin(AreaAwareYOLOMixin):
     r"""Put it before ``YOLOv5Head`` or ``YOLOv7Head``.
 
-    On level l, of :math:`N_l` priors and :math:`P_l` positives, with the level's
-    balance :math:`\lambda_l` (``obj_level_weights``),
+    On level l, of $N_l$ priors and $P_l$ positives, with the level's
+    balance $\lambda_l$ (``obj_level_weights``),
 
-    .. math:: L_{obj} = BW \sum_l \frac{\lambda_l}{N_l} \sum_{i \in l} w_i
-        BCE(o_i, IoU_i), \quad L_{cls} = BW \sum_l \frac{1}{P_l C} \sum_{i \in pos_l}
-        w_i \sum_c BCE(z_{ic}, t_{ic})
+    $$
+    L_{obj} = BW \sum_l \frac{\lambda_l}{N_l} \sum_{i \in l} w_i
+    BCE(o_i, IoU_i), \quad L_{cls} = BW \sum_l \frac{1}{P_l C} \sum_{i \in pos_l}
+    w_i \sum_c BCE(z_{ic}, t_{ic})
+    $$
 
-    with :math:`w_i = \varphi(A_i)` for a positive and exactly 1 for background, B
+    with $w_i = \varphi(A_i)$ for a positive and exactly 1 for background, B
     images in each of W processes. The mean of the weights over the positives of all
     levels is 1 (``normalize='mean'``). Of several boxes on one prior, objectness has
     the overlap and the weight of the same one.
 
-    ``loss_bg`` penalises :math:`\max_c \sigma(o_i) \sigma(z_{ic})`, the score that the
-    head ranks by, and is divided as objectness is, so that a :math:`\lambda_{bg}` is in
+    ``loss_bg`` penalises $\max_c \sigma(o_i) \sigma(z_{ic})$, the score that the
+    head ranks by, and is divided as objectness is, so that a $\lambda_{bg}$ is in
     proportion to the head's own loss on background:
 
-    .. math:: L_{bg} = BW \cdot w \lambda_{bg} \sum_l \frac{\lambda_l}{N_l}
-        \sum_{i \in bg_l} penalty_i
+    $$
+    L_{bg} = BW \cdot w \lambda_{bg} \sum_l \frac{\lambda_l}{N_l}
+    \sum_{i \in bg_l} penalty_i
+    $$
 
     Of one class alone, which these heads do not train, it penalises objectness.
     """

@@ -40,19 +40,19 @@ class Step:
 class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
     r"""Put a mixin of this kind before a dense head of mmdet.
 
-    The label weight of a positive is multiplied by :math:`\varphi(A)`, A the area of
+    The label weight of a positive is multiplied by $\varphi(A)$, A the area of
     its matched box; background keeps its weight, exactly. Box losses and centerness,
     which are learned at positives alone and say where and not what, keep theirs. With
     no area weight and no ``loss_bg`` the losses and gradients are those of the stock
     head, bit for bit. (In half precision they are computed in float32, which stock
     does in parts.)
 
-    ``loss_bg`` penalises the score that the head ranks by, see :meth:`score_logits`, on
+    ``loss_bg`` penalises the score that the head ranks by, see ``score_logits``, on
     all priors that the classification loss counts as background.
 
-    A head says in :meth:`get_targets` what its targets are, by :meth:`weigh_levels`;
-    there may be more to say in :meth:`decode_positives`, :meth:`points_of` and
-    :meth:`score_logits`.
+    A head says in ``get_targets`` what its targets are, by ``weigh_levels``;
+    there may be more to say in ``decode_positives``, ``points_of`` and
+    ``score_logits``.
 
     Attributes:
         leaves_out_ignored: Whether background inside of ignored boxes is taken out of

@@ -67,12 +67,13 @@ class AreaAwareFCOSHead(AreaAwarePointHeadMixin, FCOSHead):
 class AreaAwareMMDetYOLOXHead(AreaAwareDenseHeadMixin, YOLOXHead):
     r"""mmdet's ``YOLOXHead`` with classification and objectness weighted by area.
 
-    With :math:`w_i = \varphi(A_i)` for positives, 1 for background, exactly, and 0 for
+    With $w_i = \varphi(A_i)$ for positives, 1 for background, exactly, and 0 for
     background inside ignored boxes, o objectness and t the overlap of the prediction:
 
-    .. math::
-        L_{obj} = \frac{1}{N_{pos}} \sum_i w_i \, BCE(o_i, [i \in pos]), \quad
-        L_{cls} = \frac{1}{N_{pos}} \sum_{i \in pos} w_i \sum_c BCE(z_{ic}, t_{ic})
+    $$
+    L_{obj} = \frac{1}{N_{pos}} \sum_i w_i \, BCE(o_i, [i \in pos]), \quad
+    L_{cls} = \frac{1}{N_{pos}} \sum_{i \in pos} w_i \sum_c BCE(z_{ic}, t_{ic})
+    $$
 
     The penalty is on class score × objectness, as boxes are ranked at test time.
     """

@@ -18,10 +18,12 @@ class VarifocalMixin(FlatPriorsMixin):
 
     The varifocal loss of each prior is multiplied by its weight,
 
-    .. math:: L_{cls} = \frac{1}{S} \sum_i w_i \sum_c VFL(z_{ic}, t_{ic}), \quad S =
-        \textstyle\sum t
+    $$
+    L_{cls} = \frac{1}{S} \sum_i w_i \sum_c VFL(z_{ic}, t_{ic}), \quad S =
+    \textstyle\sum t
+    $$
 
-    :math:`\varphi(A_i)` for a positive, exactly 1 for background. The mean of the
+    $\varphi(A_i)$ for a positive, exactly 1 for background. The mean of the
     weights over the positives, each counted by its target, is 1
     (``normalize='mean'``).
     """
@@ -54,7 +56,7 @@ class VarifocalMixin(FlatPriorsMixin):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: Tensor | Sequence | None = None,
     ) -> dict[str, Tensor]:
-        """See :meth:`weighed_losses`."""
+        """See ``weighed_losses``."""
         return self.weighed_losses(
             (cls_scores, bbox_preds, bbox_dist_preds),
             batch_gt_instances,
@@ -89,10 +91,12 @@ class AreaAwareRTMDetHead(FlatPriorsMixin, RTMDetHead):
 
     The label weight of each prior is multiplied by its weight,
 
-    .. math:: L_{cls} = \frac{1}{S} \sum_i w_i \sum_c QFL(z_{ic}, q_i), \quad S =
-        \max(\textstyle\sum q, 1)
+    $$
+    L_{cls} = \frac{1}{S} \sum_i w_i \sum_c QFL(z_{ic}, q_i), \quad S =
+    \max(\textstyle\sum q, 1)
+    $$
 
-    :math:`\varphi(A_i)` for a positive, exactly 1 for background, with q the overlap of
+    $\varphi(A_i)$ for a positive, exactly 1 for background, with q the overlap of
     a positive. The mean of the weights over the positives, each counted by its q, is 1
     (``normalize='mean'``).
     """
@@ -124,7 +128,7 @@ class AreaAwareRTMDetHead(FlatPriorsMixin, RTMDetHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: Tensor | Sequence | None = None,
     ) -> dict[str, Tensor]:
-        """See :meth:`weighed_losses`."""
+        """See ``weighed_losses``."""
         return self.weighed_losses(
             (cls_scores, bbox_preds),
             batch_gt_instances,

@@ -15,7 +15,7 @@ class AreaAwareQueryHeadMixin(PenalizedHeadMixin):
     r"""Put it before a head of the DETR family with sigmoid classification.
 
     In every decoder layer, and in the proposals of the encoder, the losses of a matched
-    query are multiplied by :math:`\varphi(A)`: classification, L1 and IoU, since a
+    query are multiplied by $\varphi(A)$: classification, L1 and IoU, since a
     query is matched by all of them. Queries without a box keep their weight, exactly.
 
     ``loss_bg`` penalises the class score of the queries that the last layer leaves

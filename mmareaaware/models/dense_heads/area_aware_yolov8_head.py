@@ -119,7 +119,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         """What the head module returns of the feature maps.
 
         In training with a sparse assigner the boxes are decoded without a gradient, see
-        :func:`~.yolo_matching.outputs_for_sparse_matching`.
+        ``yolo_matching.outputs_for_sparse_matching``.
         """
         if self.training and self._is_sparse and is_plain(self.head_module):
             return outputs_for_sparse_matching(self.head_module, x)
@@ -199,7 +199,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             All predictions, and the positives.
 
         Raises:
-            RuntimeError: See :func:`~..task_modules.check_ground_truth`.
+            RuntimeError: See ``task_modules.check_ground_truth``.
         """
         _, labels, boxes = flat_ground_truth(batch_gt_instances)
         check_ground_truth(labels, boxes, self.num_classes)

@@ -18,13 +18,15 @@ from .flat_priors import Assigned, FlatPriorsMixin, Step, flat_maps
 class AreaAwareYOLOXHead(FlatPriorsMixin, YOLOXHead):
     r"""mmyolo's ``YOLOXHead`` with classes and objectness of positives by area.
 
-    .. math:: L_{obj} = \frac{1}{P} \sum_i w_i BCE(o_i, [i \in pos]), \quad L_{cls} =
-        \frac{1}{P} \sum_{i \in pos} w_i \sum_c BCE(z_{ic}, t_{ic}), \quad w_i =
-        \begin{cases} \varphi(A_i) & i \in pos \\ 1 & \text{else} \end{cases}
+    $$
+    L_{obj} = \frac{1}{P} \sum_i w_i BCE(o_i, [i \in pos]), \quad L_{cls} =
+    \frac{1}{P} \sum_{i \in pos} w_i \sum_c BCE(z_{ic}, t_{ic}), \quad w_i =
+    \begin{cases} \varphi(A_i) & i \in pos \\ 1 & \text{else} \end{cases}
+    $$
 
     with P the number of positives. The mean of the weights over the positives is 1
-    (``normalize='mean'``). ``loss_bg`` penalises :math:`\max_c \sigma(o_i)
-    \sigma(z_{ic})`, the score that the head ranks by, and is divided by P too.
+    (``normalize='mean'``). ``loss_bg`` penalises $\max_c \sigma(o_i)
+    \sigma(z_{ic})$, the score that the head ranks by, and is divided by P too.
     """
 
     _found: list[tuple[Tensor, Tensor, Tensor]] | None = None
@@ -98,7 +100,7 @@ class AreaAwareYOLOXHead(FlatPriorsMixin, YOLOXHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: Tensor | Sequence | None = None,
     ) -> dict[str, Tensor]:
-        """See :meth:`weighed_losses`."""
+        """See ``weighed_losses``."""
         return self.weighed_losses(
             (cls_scores, bbox_preds, objectnesses),
             batch_gt_instances,

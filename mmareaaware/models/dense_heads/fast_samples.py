@@ -18,7 +18,7 @@ class FastSamplesMixin:
             batch_data_samples: Data samples, of which ``ignored_instances`` are the
                 ignored boxes; or, as the fast collate functions make it, a dict of
                 ``bboxes_labels``, ``img_metas`` and, where there are ignored boxes,
-                ``bboxes_ignored``, see :meth:`loss_by_feat`; of a teacher's boxes
+                ``bboxes_ignored``, see ``loss_by_feat``; of a teacher's boxes
                 ``trust`` too, which is for the head of YOLOv8.
         """
         if isinstance(batch_data_samples, list):

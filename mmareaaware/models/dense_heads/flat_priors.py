@@ -39,8 +39,8 @@ class Step:
 class FlatPriorsMixin(AreaAwareYOLOMixin):
     """Runs the losses of the stock head, and gives them weights as they are called.
 
-    A head says how they come to their weights, by :meth:`weighing`; and, before the
-    first of them is called, what was assigned, by :meth:`note_assigned`.
+    A head says how they come to their weights, by ``weighing``; and, before the
+    first of them is called, what was assigned, by ``note_assigned``.
     """
 
     @contextmanager

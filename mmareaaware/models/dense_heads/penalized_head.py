@@ -32,7 +32,7 @@ class PenalizedHeadMixin(LabelWeighting):
             for none. With ``normalizer='positives'`` it is divided by what the
             classification loss is divided by.
         **kwargs: Of the stock head, and ``area_weight``, ``normalize``, ``strength`` as
-            for :class:`~mmareaaware.models.label_weighting.LabelWeighting`.
+            for ``mmareaaware.models.label_weighting.LabelWeighting``.
 
     Raises:
         ValueError: ``loss_bg`` is another loss, or a value is out of range.

@@ -46,7 +46,7 @@ def box_losses(
 def fused_box_losses(
     matched: Matched, weight: Tensor, avg_factor: Tensor, head: nn.Module
 ) -> tuple[Tensor, Tensor]:
-    """The same in one pass, where :func:`are_yolov8s` and few priors are positive.
+    """The same in one pass, where ``are_yolov8s`` and few priors are positive.
 
     Args:
         matched: With P positives and their overlaps.

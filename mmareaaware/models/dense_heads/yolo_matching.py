@@ -225,7 +225,7 @@ def outputs_for_sparse_matching(
     under autocast.
 
     Args:
-        module: One that :func:`is_plain`.
+        module: One that ``is_plain``.
         x: Feature maps, a level each.
     """
     cls_scores, bbox_preds, bbox_dist_preds = [], [], []

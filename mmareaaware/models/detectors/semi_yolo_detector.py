@@ -31,25 +31,27 @@ NETWORKS = ("teacher", "student")
 class SemiYOLODetector(SemiBaseDetector):
     r"""A student that learns from labels and from a teacher, who is its own mean.
 
-    .. math:: L = L_{sup} + \lambda_u L_{unsup}
+    $$
+    L = L_{sup} + \lambda_u L_{unsup}
+    $$
 
-    While :math:`\lambda_u` is exactly 0, the burn-in, neither the teacher nor the
+    While $\lambda_u$ is exactly 0, the burn-in, neither the teacher nor the
     unlabelled branch is run, and the training is the supervised one, bit for bit. From
     then on the teacher's detections on the weak views of the unlabelled images become
-    targets on their strong views, see :class:`PseudoLabeller`. The losses there are
-    divided by :math:`\max(S_u, S_s B_u / B_s)`, S the sums of the targets of all ranks
-    and B the numbers of images: with :math:`S_u` alone, one pseudo-box in a batch would
+    targets on their strong views, see ``PseudoLabeller``. The losses there are
+    divided by $\max(S_u, S_s B_u / B_s)$, S the sums of the targets of all ranks
+    and B the numbers of images: with $S_u$ alone, one pseudo-box in a batch would
     weigh as much as all labelled ones, and the background of all images with it.
 
-    Goes with :class:`SemiMeanTeacherHook`, which makes the teacher, and with a
+    Goes with ``SemiMeanTeacherHook``, which makes the teacher, and with a
     ``LossParamSchedulerHook`` with ``param='unsup_weight'``. Labels of unlabelled
     images are never looked at, though they may be there.
 
     Args:
         detector: Config of a ``YOLODetector`` with an ``AreaAwareYOLOv8Head`` and a
             ``SparseTaskAlignedAssigner``: YOLOv8 or YOLO11, with any levels.
-        unsup_weight: :math:`\lambda_u`, 0 for none.
-        pseudo_labels: Arguments of :class:`PseudoLabeller` but the number of classes.
+        unsup_weight: $\lambda_u$, 0 for none.
+        pseudo_labels: Arguments of ``PseudoLabeller`` but the number of classes.
         semi_test_cfg: ``predict_on``, ``forward_on`` and ``extract_feat_on``, each
             ``'teacher'``, the default, or ``'student'``.
         data_preprocessor: Config of a ``MultiBranchDataPreprocessor`` around a
@@ -96,7 +98,7 @@ class SemiYOLODetector(SemiBaseDetector):
 
     @property
     def unsup_weight(self) -> float:
-        """:math:`\\lambda_u`, 0 for none."""
+        """$\\lambda_u$, 0 for none."""
         return self._unsup_weight
 
     @unsup_weight.setter
@@ -170,7 +172,7 @@ class SemiYOLODetector(SemiBaseDetector):
         """The total, and what is logged.
 
         Args:
-            losses: From :meth:`loss`.
+            losses: From ``loss``.
 
         Returns:
             The sum of all losses, and all values by name, with ``lambda_u`` and the
@@ -185,7 +187,7 @@ class SemiYOLODetector(SemiBaseDetector):
 
 
 def _check_detector(detector: nn.Module) -> None:
-    """Whether a teacher can be looked at as :func:`detect` does, and be believed."""
+    """Whether a teacher can be looked at as ``detect`` does, and be believed."""
     if not isinstance(detector, YOLODetector):
         raise ValueError(
             "SemiYOLODetector is made of YOLODetectors, got detector.type="

@@ -131,6 +131,7 @@ class Attention(BaseModule):
         self.proj = ConvModule(channels, channels, 1, **linear)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attend over all places of the map; (B, C, H, W) to the same."""
         qkv = self.qkv(x).flatten(2).unflatten(1, (self.num_heads, -1))
         query, key, value = qkv.split((self.key_dim, self.key_dim, self.value_dim), 2)
         attended = F.scaled_dot_product_attention(
@@ -160,6 +161,7 @@ class PSABlock(BaseModule):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Attention and convolutions, each added to its input, (B, C, H, W)."""
         x = x + self.attn(x)
         return x + self.ffn(x)
 
@@ -191,5 +193,6 @@ class C2PSA(BaseModule):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """One half of the channels goes by the blocks; (B, C, H, W)."""
         kept, attended = self.main_conv(x).chunk(2, 1)
         return self.final_conv(torch.cat((kept, self.blocks(attended)), 1))

@@ -1,3 +1,5 @@
+"""Losses, area weights and class balance."""
+
 from .area_aware_bce_loss import AreaAwareBCELoss, area_aware_bce_loss
 from .area_weights import (
     AreaMismatchWeight,

@@ -34,10 +34,12 @@ def area_aware_bce_loss(
 ) -> Tensor:
     r"""Classification loss in which positives count by the area of their box.
 
-    .. math:: L = \frac{loss\_weight}{S} \sum_i w_i \sum_c a_c BCE(z_{ic} - m_c t_{ic},
-        t_{ic}), \quad S = \max(\textstyle\sum t, 1)
+    $$
+    L = \frac{loss\_weight}{S} \sum_i w_i \sum_c a_c BCE(z_{ic} - m_c t_{ic},
+    t_{ic}), \quad S = \max(\textstyle\sum t, 1)
+    $$
 
-    :math:`w_i` is the area weight of a prior that has a target, exactly 1 for
+    $w_i$ is the area weight of a prior that has a target, exactly 1 for
     background.
 
     Args:
@@ -50,10 +52,10 @@ def area_aware_bce_loss(
         normalize: ``'mean'`` makes the target-weighted mean of the weights of the
             positives 1; ``'none'`` keeps them as they are.
         strength: Fades between no area weighting (0) and the full weight (1).
-        class_weights: :math:`a_c`, (C,).
-        margins: :math:`m_c` in logits, (C,).
-        label_smoothing: See :func:`soft_bce`.
-        focal_gamma: See :func:`soft_bce`.
+        class_weights: $a_c$, (C,).
+        margins: $m_c$ in logits, (C,).
+        label_smoothing: See ``soft_bce``.
+        focal_gamma: See ``soft_bce``.
         loss_weight: Gain.
         reduction: ``'mean'`` divides the sum by S; ``'sum'``; ``'none'``.
 
@@ -93,10 +95,10 @@ def area_aware_bce_loss(
 
 @MODELS.register_module()
 class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
-    """Module form of :func:`area_aware_bce_loss`, built from a config.
+    """Module form of ``area_aware_bce_loss``, built from a config.
 
     ``AreaAwareYOLOv8Head`` asks it for the area weight, weighs the positives and hands
-    over the weights; it says so with :meth:`set_num_classes`. In a head that does not
+    over the weights; it says so with ``set_num_classes``. In a head that does not
     know it, a stock mm head, a loss with an area weight raises when the runner
     initialises the weights, before the first iteration. Without an area weight it
     serves the stock ``YOLOv8Head`` too: with ``reduction='none'``, which its recipes
@@ -178,7 +180,7 @@ class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
         *,
         areas: Tensor | Positives | None = None,
     ) -> Tensor:
-        """See :func:`area_aware_bce_loss`; the first five follow mmdet's convention.
+        """See ``area_aware_bce_loss``; the first five follow mmdet's convention.
 
         Args:
             logits: (B, N, C); or condensed, to go with sparse targets.
@@ -187,7 +189,7 @@ class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
                 has announced itself gives the area weights here.
             avg_factor: Replaces S.
             reduction_override: Replaces ``reduction``.
-            areas: With dense targets, see :func:`area_aware_bce_loss`.
+            areas: With dense targets, see ``area_aware_bce_loss``.
 
         Raises:
             RuntimeError: ``class_counts='auto'`` and nothing has counted.
@@ -251,6 +253,7 @@ class AreaAwareBCELoss(AreaWeighting, PerClassSettings):
         return logits
 
     def extra_repr(self) -> str:
+        """The settings, as ``print(model)`` shows them."""
         return (
             f"area_weight={self.area_weight!r}, normalize={self.normalize!r}, "
             f"strength={self.strength}, loss_weight={self.loss_weight}, "

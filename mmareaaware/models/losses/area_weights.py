@@ -1,6 +1,6 @@
 """Area weights: how much a positive prior counts, given the area of its box.
 
-An area weight is a callable, from :class:`Positives` to their weights. Select one by
+An area weight is a callable, from ``Positives`` to their weights. Select one by
 config, ``area_weight=dict(type='PowerAreaWeight')``, or call it directly.
 """
 
@@ -85,7 +85,9 @@ class AreaWeight(ABC):
 class PowerAreaWeight(AreaWeight):
     r"""Small objects up, by a bounded power of their area; or large ones.
 
-    .. math:: \varphi(A) = \mathrm{clip}((A_{ref} / A)^\gamma, w_{min}, w_{max})
+    $$
+    \varphi(A) = \mathrm{clip}((A_{ref} / A)^\gamma, w_{min}, w_{max})
+    $$
 
     Args:
         ref_area: Area in px² that gets weight 1 before clipping.
@@ -117,6 +119,7 @@ class PowerAreaWeight(AreaWeight):
         self.max_weight = max_weight
 
     def __call__(self, positives: Positives) -> Tensor:
+        """Weigh boxes by a power of their areas; returns (P,)."""
         areas = positives.areas.clamp(min=MIN_AREA)
         weights = (self.ref_area / areas) ** self.gamma
         return weights.clamp(self.min_weight, self.max_weight)
@@ -126,11 +129,13 @@ class PowerAreaWeight(AreaWeight):
 class LogAreaWeight(AreaWeight):
     r"""Large objects up, in proportion to the logarithm of their area.
 
-    .. math:: \varphi(A) = \mathrm{clip}(\ln A / \ln A_{ref}, w_{min}, w_{max})
+    $$
+    \varphi(A) = \mathrm{clip}(\ln A / \ln A_{ref}, w_{min}, w_{max})
+    $$
 
-    The opposite claim to :class:`PowerAreaWeight`, to compare with: `On the Importance
-    of Large Objects in CNN Based Object Detection Algorithms
-    <https://arxiv.org/abs/2311.11714>`_.
+    The opposite claim to ``PowerAreaWeight``, to compare with: [On the Importance
+    of Large Objects in CNN Based Object Detection
+    Algorithms](https://arxiv.org/abs/2311.11714).
 
     Args:
         ref_area: Area in px² that gets weight 1, above 1.
@@ -155,6 +160,7 @@ class LogAreaWeight(AreaWeight):
         self.max_weight = max_weight
 
     def __call__(self, positives: Positives) -> Tensor:
+        """Weigh boxes by the logarithm of their areas; returns (P,)."""
         areas = positives.areas.clamp(min=MIN_AREA)
         weights = areas.log() / math.log(self.ref_area)
         return weights.clamp(self.min_weight, self.max_weight)
@@ -193,6 +199,7 @@ class StepAreaWeight(AreaWeight):
         self.weights = tuple(weights)
 
     def __call__(self, positives: Positives) -> Tensor:
+        """Weigh boxes by the size class of their areas; returns (P,)."""
         result = torch.full_like(positives.areas, self.weights[0])
         for side, weight in zip(self.sides, self.weights[1:], strict=True):
             result = result.masked_fill(positives.areas >= side**2, weight)
@@ -201,13 +208,14 @@ class StepAreaWeight(AreaWeight):
 
 @TASK_UTILS.register_module()
 class BoxScaleWeight(AreaWeight):
-    r""":math:`2 - wh / (WH)`: from 2 for specks to 1 for a box as large as the image.
+    r"""$2 - wh / (WH)$: from 2 for specks to 1 for a box as large as the image.
 
-    The rule of the published code of `YOLOv3 <https://arxiv.org/abs/1804.02767>`_,
+    The rule of the published code of [YOLOv3](https://arxiv.org/abs/1804.02767),
     there for the box loss.
     """
 
     def __call__(self, positives: Positives) -> Tensor:
+        """Weigh boxes by their share of ``image_area``; returns (P,)."""
         image_area = self._require("image_area", positives.image_area)
         return 2 - (positives.areas / image_area).clamp(0, 1)
 
@@ -216,12 +224,14 @@ class BoxScaleWeight(AreaWeight):
 class AreaMismatchWeight(AreaWeight):
     r"""Small objects whose predicted area is off count more.
 
-    .. math:: \varphi = 1 + \beta\tanh|\ln(A_{pred}/A)|
-        \text{ if } A < A_{max}, \text{ else } 1
+    $$
+    \varphi = 1 + \beta\tanh|\ln(A_{pred}/A)|
+    \text{ if } A < A_{max}, \text{ else } 1
+    $$
 
     Smooth and bounded, and the same for a box predicted k times too large or too
     small; a perfect prediction gives exactly 1. The scale below which it acts is COCO's
-    edge of large objects (`Lin et al. 2014 <https://arxiv.org/abs/1405.0312>`_).
+    edge of large objects ([Lin et al. 2014](https://arxiv.org/abs/1405.0312)).
 
     Args:
         beta: Largest addition to 1.
@@ -238,6 +248,7 @@ class AreaMismatchWeight(AreaWeight):
         self.max_area = max_area
 
     def __call__(self, positives: Positives) -> Tensor:
+        """Weigh boxes by how far ``pred_areas`` are off; returns (P,)."""
         pred_areas = self._require("pred_areas", positives.pred_areas)
         pred_areas = pred_areas.detach().clamp(min=MIN_AREA)
         areas = positives.areas
@@ -249,13 +260,15 @@ class AreaMismatchWeight(AreaWeight):
 class PyramidMembershipWeight(AreaWeight):
     r"""A box counts most on the pyramid level whose scale fits it (fuzzy membership).
 
-    .. math:: \varphi = L \cdot \mathrm{softmax}_l(-\alpha|\ln(\sqrt A / s_l)| / T)
+    $$
+    \varphi = L \cdot \mathrm{softmax}_l(-\alpha|\ln(\sqrt A / s_l)| / T)
+    $$
 
     taken at the level of the prior. With L levels the mean over the levels is 1. The
-    scale of a level is :math:`s_l = 4 \cdot stride_l`, the base anchor of `RetinaNet
-    <https://arxiv.org/abs/1708.02002>`_; the rule softens the one by which `feature
-    pyramid networks <https://arxiv.org/abs/1612.03144>`_ (equation 1) give a box to one
-    level.
+    scale of a level is $s_l = 4 \cdot stride_l$, the base anchor of
+    [RetinaNet](https://arxiv.org/abs/1708.02002); the rule softens the one by which
+    [feature pyramid networks](https://arxiv.org/abs/1612.03144) (equation 1) give a box
+    to one level.
 
     Args:
         alpha: Steepness.
@@ -274,6 +287,7 @@ class PyramidMembershipWeight(AreaWeight):
         self.temperature = temperature
 
     def __call__(self, positives: Positives) -> Tensor:
+        """Weigh boxes by how well the level of their prior fits; returns (P,)."""
         strides = self._require("strides", positives.strides)
         level_strides = self._require("level_strides", positives.level_strides)
         log_side = positives.areas.clamp(min=MIN_AREA).log() / 2

@@ -21,8 +21,8 @@ def bg_penalty(
 ) -> Tensor:
     r"""How confident each prior is, to be penalised where it is background.
 
-    ``'max'`` gives :math:`\max_c \sigma(z_c)`; ``'focal'`` gives
-    :math:`\sum_c p_c^\gamma \cdot (-\ln(1 - p_c))` with :math:`p = \sigma(z)`, so that
+    ``'max'`` gives $\max_c \sigma(z_c)$; ``'focal'`` gives
+    $\sum_c p_c^\gamma \cdot (-\ln(1 - p_c))$ with $p = \sigma(z)$, so that
     confident mistakes weigh most.
 
     Args:
@@ -74,14 +74,16 @@ def bg_penalty_loss(
 ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
     r"""Penalty on the background priors, in proportion to the classification loss.
 
-    .. math:: L_{bg} = w \cdot \lambda_{bg} / S \cdot \sum_{i \in bg} penalty_i,
-        \quad S = \max(\textstyle\sum t, 1)
+    $$
+    L_{bg} = w \cdot \lambda_{bg} / S \cdot \sum_{i \in bg} penalty_i,
+    \quad S = \max(\textstyle\sum t, 1)
+    $$
 
-    As the classification loss is divided by S too, a :math:`\lambda_{bg}` means the
+    As the classification loss is divided by S too, a $\lambda_{bg}$ means the
     same at any image size, batch and number of boxes. ``normalizer='background'`` is
-    the mean over the background, :math:`w \cdot \lambda_{bg} / N_{bg} \cdot \sum`:
+    the mean over the background, $w \cdot \lambda_{bg} / N_{bg} \cdot \sum$:
     there are tens of thousands of background priors, and it takes a
-    :math:`\lambda_{bg}` that is larger by :math:`N_{bg} / S` to do the same.
+    $\lambda_{bg}$ that is larger by $N_{bg} / S$ to do the same.
 
     A prior is background when its targets sum to less than 1e-6. Where small objects
     are unlabelled, this punishes finding them.
@@ -89,16 +91,16 @@ def bg_penalty_loss(
     Args:
         logits: Class logits, (B, N, C), or condensed.
         targets: Soft targets (B, N, C), or their sums over the classes (B, N).
-        lambda_bg: Strength :math:`\lambda_{bg}`; 0 costs nothing.
-        mode: ``'max'`` or ``'focal'``, see :func:`bg_penalty`.
+        lambda_bg: Strength $\lambda_{bg}$; 0 costs nothing.
+        mode: ``'max'`` or ``'focal'``, see ``bg_penalty``.
         gamma: Exponent of the focal form.
         loss_weight: Gain w, by default that of YOLOv8's classification loss.
-        normalizer: ``'positives'`` divides by S, ``'background'`` by :math:`N_{bg}`.
+        normalizer: ``'positives'`` divides by S, ``'background'`` by $N_{bg}$.
         ignored: Priors that are no background even without a target, (B, N) bool.
-        avg_factor: Replaces S or :math:`N_{bg}`.
+        avg_factor: Replaces S or $N_{bg}$.
         return_stats: Also return ``bg_penalty_mean``, ``bg_penalty_max`` and
             ``bg_penalty_min`` over the background of the batch, without
-            :math:`\lambda_{bg}` and w. There are none at ``lambda_bg=0``.
+            $\lambda_{bg}$ and w. There are none at ``lambda_bg=0``.
         balance: How much each prior counts in the sum, of a shape that broadcasts to
             (B, N); None for 1.
 
@@ -144,14 +146,14 @@ def count_background(outside: Tensor) -> Tensor:
     """The number of background priors, a scalar of floats.
 
     Args:
-        outside: From :func:`outside_background`, (B, N).
+        outside: From ``outside_background``, (B, N).
     """
     return outside.numel() - outside.sum(dtype=torch.float32)
 
 
 @MODELS.register_module()
 class BgPenaltyLoss(nn.Module):
-    """Module form of :func:`bg_penalty_loss`.
+    """Module form of ``bg_penalty_loss``.
 
     ``lambda_bg`` may be set during training; ``LossParamSchedulerHook`` does so.
 
@@ -227,7 +229,7 @@ class BgPenaltyLoss(nn.Module):
         return_stats: bool = False,
         balance: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """See :func:`bg_penalty_loss`."""
+        """See ``bg_penalty_loss``."""
         return bg_penalty_loss(
             logits,
             targets,
@@ -243,6 +245,7 @@ class BgPenaltyLoss(nn.Module):
         )
 
     def extra_repr(self) -> str:
+        """The settings, as ``print(model)`` shows them."""
         return (
             f"mode={self.mode!r}, lambda_bg={self.lambda_bg}, gamma={self.gamma}, "
             f"loss_weight={self.loss_weight}, normalizer={self.normalizer!r}"

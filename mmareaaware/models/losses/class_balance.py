@@ -11,10 +11,12 @@ from torch import Tensor
 class EffectiveNumberWeight:
     r"""Class weights by the effective number of samples, rescaled to mean 1.
 
-    .. math:: a_c \propto (1 - \beta) / (1 - \beta^{n_c})
+    $$
+    a_c \propto (1 - \beta) / (1 - \beta^{n_c})
+    $$
 
-    `Class-Balanced Loss Based on Effective Number of Samples
-    <https://arxiv.org/abs/1901.05555>`_ (Cui et al. 2019).
+    [Class-Balanced Loss Based on Effective Number of
+    Samples](https://arxiv.org/abs/1901.05555) (Cui et al. 2019).
 
     Args:
         beta: In [0, 1). 0 gives equal weights, towards 1 inverse frequency.
@@ -36,7 +38,7 @@ class EffectiveNumberWeight:
 
 @TASK_UTILS.register_module()
 class InverseFrequencyWeight:
-    r"""Class weights :math:`a_c \propto n_c^{-power}`, rescaled to mean 1.
+    r"""Class weights $a_c \propto n_c^{-power}$, rescaled to mean 1.
 
     Args:
         power: 0 gives equal weights, 1 the plain inverse frequency.
@@ -60,10 +62,12 @@ class InverseFrequencyWeight:
 class LDAMMargin:
     r"""Label-distribution-aware margins: the rarer a class, the wider its margin.
 
-    .. math:: m_c = m_{max} \cdot n_c^{-1/4} / \max_k n_k^{-1/4}
+    $$
+    m_c = m_{max} \cdot n_c^{-1/4} / \max_k n_k^{-1/4}
+    $$
 
-    `Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss
-    <https://arxiv.org/abs/1906.07413>`_ (Cao et al. 2019).
+    [Learning Imbalanced Datasets with Label-Distribution-Aware Margin
+    Loss](https://arxiv.org/abs/1906.07413) (Cao et al. 2019).
 
     Args:
         max_margin: Margin of the rarest class, in logits.

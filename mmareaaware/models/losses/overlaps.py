@@ -61,11 +61,13 @@ def box_overlaps(sides: Tensor, targets: Tensor, mode: str = "ciou") -> Tensor:
 def complete_overlap(sides: Tensor, targets: Tensor) -> Overlap:
     r"""CIoU, and its parts.
 
-    .. math:: IoU - \rho^2 / c^2 - \alpha v, \quad
-        v = 4 / \pi^2 (\arctan(w' / h') - \arctan(w / h))^2, \quad
-        \alpha = v / (1 - IoU + v)
+    $$
+    IoU - \rho^2 / c^2 - \alpha v, \quad
+    v = 4 / \pi^2 (\arctan(w' / h') - \arctan(w / h))^2, \quad
+    \alpha = v / (1 - IoU + v)
+    $$
 
-    (`Zheng et al. 2020 <https://arxiv.org/abs/2005.03572>`_). Small overlaps are small
+    ([Zheng et al. 2020](https://arxiv.org/abs/2005.03572)). Small overlaps are small
     differences, and an assigner takes them to the power of six: every number is rounded
     as MMYOLO and Ultralytics round it.
 
@@ -105,11 +107,11 @@ def complete_overlap(sides: Tensor, targets: Tensor) -> Overlap:
 def ciou_gradient(overlap: Overlap) -> Tensor:
     r"""What the CIoU changes by with each side of the first box.
 
-    :math:`\alpha` counts as a constant, as in the paper. Where a side of both boxes is
+    $\alpha$ counts as a constant, as in the paper. Where a side of both boxes is
     at the same place, the derivative is that of the side moving outwards.
 
     Args:
-        overlap: From :func:`complete_overlap`.
+        overlap: From ``complete_overlap``.
 
     Returns:
         (Q, 4).

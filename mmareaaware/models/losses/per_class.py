@@ -25,7 +25,7 @@ class PerClassSettings(nn.Module):
         class_weight: C numbers, or the config of a rule that makes them from
             ``class_counts``.
         margin: C numbers, or such a config.
-        class_counts: C counts, or ``'auto'``: :meth:`set_class_counts` will be called.
+        class_counts: C counts, or ``'auto'``: ``set_class_counts`` will be called.
 
     Attributes:
         class_weights: (C,), None for 1.

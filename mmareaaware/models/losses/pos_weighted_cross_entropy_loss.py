@@ -159,4 +159,5 @@ class PosWeightedCrossEntropyLoss(CrossEntropyLoss):
         return weights.sum().clamp(min=1)
 
     def extra_repr(self) -> str:
+        """The settings, as ``print(model)`` shows them."""
         return f"pos_weight={self.pos_weight}, {super().extra_repr()}"

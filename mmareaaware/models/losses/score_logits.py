@@ -9,8 +9,10 @@ from ..precision import at_least_float32
 def joint_logits(logits: Tensor, factor_logits: Tensor) -> Tensor:
     r"""The logits of products of two probabilities, of class and objectness say.
 
-    .. math:: \sigma(z) = \sigma(a) \cdot \sigma(b), \quad
-        z = -\ln(e^{-a} + e^{-b} + e^{-a-b})
+    $$
+    \sigma(z) = \sigma(a) \cdot \sigma(b), \quad
+    z = -\ln(e^{-a} + e^{-b} + e^{-a-b})
+    $$
 
     Args:
         logits: a, (...).
@@ -27,9 +29,11 @@ def joint_logits(logits: Tensor, factor_logits: Tensor) -> Tensor:
 
 
 def foreground_logits(logits: Tensor) -> Tensor:
-    r"""The logits of :math:`1 - p_{bg}` of a softmax whose last class is background.
+    r"""The logits of $1 - p_{bg}$ of a softmax whose last class is background.
 
-    .. math:: z = \ln\textstyle\sum_{c < C} e^{z_c} - z_C
+    $$
+    z = \ln\textstyle\sum_{c < C} e^{z_c} - z_C
+    $$
 
     Args:
         logits: (..., C + 1).

@@ -20,17 +20,19 @@ def soft_bce(
 ) -> Tensor:
     r"""Element-wise BCE on soft targets, with class weights and margins.
 
-    .. math:: a_c \cdot |t - \sigma(z')|^\gamma \cdot BCE(z', t), \quad z' = z - m_c t
+    $$
+    a_c \cdot |t - \sigma(z')|^\gamma \cdot BCE(z', t), \quad z' = z - m_c t
+    $$
 
     Args:
         logits: z, (..., C); half precision is computed in float32.
         targets: Soft targets t in [0, 1], (..., C).
-        class_weights: :math:`a_c`, (C,).
-        margins: :math:`m_c` in logits, (C,).
+        class_weights: $a_c$, (C,).
+        margins: $m_c$ in logits, (C,).
         label_smoothing: The share of each prior's target that is spread evenly over all
             classes. The sum over the classes is kept, so background stays background.
         focal_gamma: Exponent of the modulating factor, which for soft targets is that
-            of `quality focal loss <https://arxiv.org/abs/2006.04388>`_.
+            of [quality focal loss](https://arxiv.org/abs/2006.04388).
 
     Returns:
         The loss of each element, (..., C).
@@ -58,10 +60,12 @@ def sparse_soft_bce(
     label_smoothing: float = 0.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    r"""Sum of :func:`soft_bce` over a batch of which few priors have a target.
+    r"""Sum of ``soft_bce`` over a batch of which few priors have a target.
 
-    .. math:: \sum_i w_i \sum_c BCE(z_{ic}, 0) + \sum_{i \in P} w_i \sum_c
-        (BCE(z_{ic}, t_{ic}) - BCE(z_{ic}, 0))
+    $$
+    \sum_i w_i \sum_c BCE(z_{ic}, 0) + \sum_{i \in P} w_i \sum_c
+    (BCE(z_{ic}, t_{ic}) - BCE(z_{ic}, 0))
+    $$
 
     The first sum needs no targets, the second only P priors. Class weights are those
     that the logits were condensed with.
@@ -69,10 +73,10 @@ def sparse_soft_bce(
     Args:
         logits: z, of B·N priors.
         targets: Of P priors.
-        weight: :math:`w_i` of the priors, (B, N); None for 1.
-        margins: See :func:`soft_bce`.
-        label_smoothing: See :func:`soft_bce`.
-        focal_gamma: See :func:`soft_bce`.
+        weight: $w_i$ of the priors, (B, N); None for 1.
+        margins: See ``soft_bce``.
+        label_smoothing: See ``soft_bce``.
+        focal_gamma: See ``soft_bce``.
 
     Returns:
         A scalar.

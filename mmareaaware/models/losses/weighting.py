@@ -71,8 +71,8 @@ class AreaWeighting:
     ) -> tuple[Tensor, Tensor]:
         """The weights of the positives of a batch.
 
-        A head that has other sums to add up over the ranks calls :meth:`phi` and
-        :meth:`settle` itself, and does all of it in one collective.
+        A head that has other sums to add up over the ranks calls ``phi`` and
+        ``settle`` itself, and does all of it in one collective.
 
         Args:
             positives: What area weights may look at.
@@ -81,7 +81,7 @@ class AreaWeighting:
             sync: Take the mean over all ranks instead of this one.
 
         Returns:
-            The weights (P,), without gradient, and the mean of :math:`\\varphi`, a
+            The weights (P,), without gradient, and the mean of $\\varphi$, a
             scalar, 0 without positives.
         """
         mass = at_least_float32(mass)
@@ -102,9 +102,9 @@ class AreaWeighting:
         """The weights (P,) with ``normalize`` and ``strength``; 1 without a mass.
 
         Args:
-            raw: From :meth:`phi`, (P,).
-            mean: From :func:`mean_of`, a scalar.
-            mass: As for :meth:`weigh`.
+            raw: From ``phi``, (P,).
+            mean: From ``mean_of``, a scalar.
+            mass: As for ``weigh``.
         """
         weights = raw
         if self.normalize == "mean":

@@ -29,10 +29,12 @@ class YOLO11PAFPN(YOLOv8PAFPN):
         super().__init__(*args, num_csp_blocks=num_csp_blocks, **kwargs)
 
     def build_top_down_layer(self, idx: int) -> nn.Module:
+        """What fuses level ``idx``, made larger, into the next finer one."""
         low = self._widen(self.in_channels[idx - 1])
         return self._c3k2(low + self._inner(idx), self.out_channels[idx - 1], False)
 
     def build_downsample_layer(self, idx: int) -> nn.Module:
+        """The convolution that halves level ``idx``."""
         channels = self._widen(self.out_channels[idx])
         return ConvModule(
             channels,
@@ -45,6 +47,7 @@ class YOLO11PAFPN(YOLOv8PAFPN):
         )
 
     def build_bottom_up_layer(self, idx: int) -> nn.Module:
+        """What fuses level ``idx``, halved, into the next coarser one."""
         fine = self._widen(self.out_channels[idx])
         is_coarsest = idx + 2 == len(self.in_channels)
         return self._c3k2(

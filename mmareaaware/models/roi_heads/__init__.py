@@ -1,3 +1,5 @@
+"""Size-aware RoI heads and box heads."""
+
 from .area_aware_bbox_head import AreaAwareBBoxHeadMixin, AreaAwareShared2FCBBoxHead
 from .area_aware_roi_heads import (
     AreaAwareCascadeRoIHead,

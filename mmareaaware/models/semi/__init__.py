@@ -1,3 +1,5 @@
+"""Pseudo-labels: thresholds, box quality, and what becomes of a detection."""
+
 from .box_quality import BoxQuality, DistributionSharpness
 from .class_count_thresholds import ClassCountThresholds
 from .f1_thresholds import F1Thresholds

@@ -29,12 +29,14 @@ class DistributionSharpness(BoxQuality):
     shares f and 1 − f, whose variance is f (1 − f). What a distribution has beyond
     that, it does not know: the spread of a side is
 
-    .. math:: \sqrt{\max(Var - f (1 - f), 0)} \cdot stride
+    $$
+    \sqrt{\max(Var - f (1 - f), 0)} \cdot stride
+    $$
 
     and a box passes when the mean spread of left and right is at most ``max_spread`` of
     its width, and that of top and bottom of its height. That a distribution tells the
-    quality of its box is the finding of `generalized focal loss v2
-    <https://arxiv.org/abs/2011.12885>`_.
+    quality of its box is the finding of [generalized focal loss
+    v2](https://arxiv.org/abs/2011.12885).
 
     Args:
         max_spread: As a share of the side.
@@ -49,7 +51,7 @@ class DistributionSharpness(BoxQuality):
         self.max_spread = max_spread
 
     def __call__(self, dists: Tensor, boxes: Tensor, strides: Tensor) -> Tensor:
-        """See :class:`BoxQuality`."""
+        """See ``BoxQuality``."""
         p = dists.softmax(-1)  # (K, 4, reg_max)
         bins = torch.arange(p.size(-1), dtype=p.dtype, device=p.device)
         mean = (p * bins).sum(-1)  # (K, 4), in strides

@@ -18,9 +18,9 @@ class ClassCountThresholds(PseudoThresholds):
     """Each class has its threshold, by matching the labelled set's boxes per image.
 
     The threshold of a class is the lowest score from which on the teacher finds no more
-    boxes of it per unlabelled image than a labelled one has (`LabelMatch
-    <https://arxiv.org/abs/2206.06608>`_), in hundredths, within ``min_high`` and
-    ``max_high``. A class that no labelled image has shown is at ``max_high``.
+    boxes of it per unlabelled image than a labelled one has
+    ([LabelMatch](https://arxiv.org/abs/2206.06608)), in hundredths, within ``min_high``
+    and ``max_high``. A class that no labelled image has shown is at ``max_high``.
 
     Counted are the labelled branch's boxes and the teacher's scores as they come, over
     all ranks, and older ones count less: so both branches should see images of one
@@ -72,7 +72,7 @@ class ClassCountThresholds(PseudoThresholds):
         labelled: Sequence[InstanceData],
         detect_labelled: Callable[[], Sequence[InstanceData]],
     ) -> None:
-        """See :meth:`PseudoThresholds.update`."""
+        """See ``PseudoThresholds.update``."""
         scores = torch.cat([image.scores for image in unlabelled])
         labels = torch.cat([image.labels for image in unlabelled])
         bins = (scores * NUM_BINS).long().clamp(0, NUM_BINS - 1)

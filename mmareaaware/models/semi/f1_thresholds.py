@@ -17,11 +17,13 @@ from .thresholds import PseudoThresholds, check_range
 class F1Thresholds(PseudoThresholds):
     r"""Each class has its threshold, which follows the teacher's F1 score.
 
-    .. math:: \tau_c \leftarrow (1 - m) \tau_c + m (0.1 + 0.8 F1_c), \quad m = 0.005
+    $$
+    \tau_c \leftarrow (1 - m) \tau_c + m (0.1 + 0.8 F1_c), \quad m = 0.005
+    $$
 
     within ``min_high`` and ``max_high``. F1 is that of the pseudo-boxes that the
     teacher would make of the labelled images, the detections with a score of
-    :math:`\tau_c` or more, against their labels at an IoU of 0.5. This takes a forward
+    $\tau_c$ or more, against their labels at an IoU of 0.5. This takes a forward
     pass of the teacher on the labelled branch, off the loss path, which is done in
     every ``interval``-th iteration with pseudo-labels; the rule is applied as often.
     Matches are summed over all ranks and iterations, and older ones count less. The
@@ -83,7 +85,7 @@ class F1Thresholds(PseudoThresholds):
         labelled: Sequence[InstanceData],
         detect_labelled: Callable[[], Sequence[InstanceData]],
     ) -> None:
-        """See :meth:`PseudoThresholds.update`."""
+        """See ``PseudoThresholds.update``."""
         is_due = int(self.num_updates) % self.interval == 0
         self.num_updates += 1
         if not is_due:

@@ -39,13 +39,13 @@ class PseudoLabeller(nn.Module):
 
     Args:
         num_classes: Number C of classes.
-        thresholds: Config of :class:`FixedThresholds`, :class:`ClassCountThresholds` or
-            :class:`F1Thresholds`.
+        thresholds: Config of ``FixedThresholds``, ``ClassCountThresholds`` or
+            ``F1Thresholds``.
         scores_as: ``'weights'``: the score of a pseudo-box is the weight of its
             positives in the losses. ``'targets'``: it is a factor of their soft
             targets.
         box_quality: Config of what decides which pseudo-boxes take part in the box
-            losses, :class:`DistributionSharpness`; None for none of them.
+            losses, ``DistributionSharpness``; None for none of them.
         nms_iou: Of two detections of a class that overlap more, the better one stays.
         max_per_img: As many detections of an image count at most.
         min_side: What has a shorter side in the strong view, in px, is dropped.
@@ -94,7 +94,7 @@ class PseudoLabeller(nn.Module):
         self.min_side = min_side
 
     def detect(self, teacher: YOLODetector, images: Tensor) -> list[InstanceData]:
-        """The teacher's detections from the lower threshold on, see :func:`detect`."""
+        """The teacher's detections from the lower threshold on, see ``detect``."""
         return detect(
             teacher,
             images,
@@ -114,7 +114,7 @@ class PseudoLabeller(nn.Module):
         """Sort detections, and project them.
 
         Args:
-            detections: From :meth:`detect`, of each image.
+            detections: From ``detect``, of each image.
             weak: Data samples of the views that they are on. Of these and the next only
                 ``homography_matrix`` and ``img_shape`` are looked at.
             strong: Those of the views that the student gets, of the same images.
@@ -148,7 +148,7 @@ class PseudoLabeller(nn.Module):
         """How far the student is to believe the pseudo-boxes.
 
         Args:
-            labels: From :meth:`label`.
+            labels: From ``label``.
             least_sum: What its losses are divided by at least.
         """
         exact = labels.is_exact.to(labels.scores.dtype)

@@ -1,3 +1,5 @@
+"""The assigner for crowds, and the check of what it is given."""
+
 from .ground_truth import MAX_COORDINATE, check_ground_truth
 from .prior_grid import PriorGrid
 from .sparse_task_aligned_assigner import SparseTaskAlignedAssigner

@@ -33,11 +33,13 @@ class SparseTaskAlignedAssigner(nn.Module):
 
     Each box takes the ``topk`` priors inside it of the highest metric
 
-    .. math:: m = p^\alpha \cdot \max(CIoU, 0)^\beta
+    $$
+    m = p^\alpha \cdot \max(CIoU, 0)^\beta
+    $$
 
     A prior that several boxes take goes to the box of highest CIoU among all boxes that
     contain it. The soft target of a prior is its metric over the highest metric of its
-    box, times the highest CIoU of its box (`TOOD <https://arxiv.org/abs/2108.07755>`_).
+    box, times the highest CIoU of its box ([TOOD](https://arxiv.org/abs/2108.07755)).
 
     This is what Ultralytics 8.3 assigns, without a (boxes × priors) tensor. (A box with
     fewer candidates of positive metric than ``topk`` takes no more than those.
@@ -51,7 +53,7 @@ class SparseTaskAlignedAssigner(nn.Module):
     PP-YOLOE, with the same config keys; in another head a training with it is refused.
     The defaults are those of YOLOv8. For a recipe that leaves keys to the defaults of
     ``BatchTaskAlignedAssigner``, as those of YOLOv6 and PP-YOLOE do, write
-    ``use_ciou=False, eps=1e-7`` too. ``AreaAwareYOLOv8Head`` calls :meth:`assign` and
+    ``use_ciou=False, eps=1e-7`` too. ``AreaAwareYOLOv8Head`` calls ``assign`` and
     needs no dense target either.
 
     Args:
@@ -129,7 +131,7 @@ class SparseTaskAlignedAssigner(nn.Module):
 
         Raises:
             ValueError: The priors are not on regular grids.
-            RuntimeError: See :func:`check_ground_truth`.
+            RuntimeError: See ``check_ground_truth``.
         """
         check_ground_truth(gt_labels, gt_bboxes, self.num_classes)
         num_imgs, num_gts = gt_bboxes.shape[:2]
@@ -172,7 +174,7 @@ class SparseTaskAlignedAssigner(nn.Module):
                 label)``, each (Q,).
             grid: The N priors.
             boxes: The boxes of all images, xyxy in px, (G, 4).
-            labels: Their classes, (G,), int64, see :func:`check_ground_truth`.
+            labels: Their classes, (G,), int64, see ``check_ground_truth``.
             images: Their images, (G,), int64.
         """
         num_imgs, num_priors = pred_boxes.shape[:2]
