@@ -100,7 +100,7 @@ def enlarge(
     Args:
         layer: Halved from that of P3. Changed.
         kept: Which channels, (P2's,).
-        gamma: γ of P3's last normalisation, before :func:`pass_through`.
+        gamma: γ of P3's last normalisation, before `pass_through`.
         beta: β of it.
         backbone_channels: Of stride 4, which come last in the layer's input.
     """
@@ -141,6 +141,7 @@ class Branch:
 
     @property
     def width(self) -> int:
+        """Channels that it ends with."""
         return len(self.weights[f"{self.convs[-1]}.conv.weight"])
 
     def importance(self, first: int, gamma: Tensor, beta: Tensor) -> Tensor:

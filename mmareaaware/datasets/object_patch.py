@@ -36,7 +36,7 @@ class ObjectPatch:
         mask: np.ndarray | None = None,
         polygons: Polygons = (),
     ) -> "ObjectPatch":
-        """The patch of an object whose :func:`window` is inside of the image.
+        """The patch of an object whose `window` is inside of the image.
 
         Args:
             image: (H, W, 3) or (H, W), uint8.

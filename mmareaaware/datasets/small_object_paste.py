@@ -31,7 +31,7 @@ class SmallObjectCopyPaste(BaseTransform):
 
     Place it after ``mmdet.LoadAnnotations``, and before a crop: then the copies come
     from the whole image, and a crop has as many more small objects as the image has.
-    MMYOLO's own ``LoadAnnotations`` hides ignored regions, see :func:`.ignore_aware`.
+    MMYOLO's own ``LoadAnnotations`` hides ignored regions, see `ignore_aware`.
     Everything random comes from ``numpy.random``, as in MMDetection's transforms.
 
     Args:
@@ -103,7 +103,7 @@ class SmallObjectCopyPaste(BaseTransform):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
-        """Paste into ``img``, and append to all keys in :data:`KNOWN_KEYS`."""
+        """Paste into ``img``, and append to all keys in `KNOWN_KEYS`."""
         _check_annotations(results)
         if np.random.random() >= self.prob:
             return results

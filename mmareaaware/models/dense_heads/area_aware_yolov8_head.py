@@ -66,9 +66,9 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             background too, instead of positives by that of their box.
         balance_objects: In the box losses, from 0, where each positive counts by its
             target, to 1, where all objects count the same; see
-            :func:`~.object_balance.object_weights`.
+            `object_weights`.
         distance_shift: How many strides outside a box a prior can lie and predict it;
-            see :func:`~.distance_shift.shift_distances`.
+            see `shift_distances`.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.

@@ -11,8 +11,8 @@ def as_predicted(positives: Positives, matched: Matched) -> Positives:
     r"""What an area weight is to look at if it is to weigh background too.
 
     A weight w by the true box, of positives alone, moves the best score of a prior that
-    is positive with probability :math:`\pi`, and then has the mean target :math:`\tau`,
-    from :math:`\tau\pi` to :math:`\tau\sigma(\mathrm{logit}\,\pi + \ln w)`. A weight by
+    is positive with probability $\pi$, and then has the mean target $\tau$,
+    from $\tau\pi$ to $\tau\sigma(\mathrm{logit}\,\pi + \ln w)$. A weight by
     the predicted box is the same whether the prior turns out to be positive or not. It
     leaves the best score where it is, and changes how much it matters to come near.
 

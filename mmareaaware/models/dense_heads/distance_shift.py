@@ -27,8 +27,7 @@ def shift_distances(module: nn.Module, shift: int) -> None:
     1/100 of a stride. One that was trained with a shift tells so, and goes into a
     module of the same shift only.
 
-    Source: the range of ``PP-YOLOE+_SOD``, from -2 to 8 strides, in `PaddleDetection
-    <https://github.com/PaddlePaddle/PaddleDetection>`_.
+    Source: the range of ``PP-YOLOE+_SOD``, from -2 to 8 strides, in [PaddleDetection](https://github.com/PaddlePaddle/PaddleDetection).
 
     Args:
         module: A ``YOLOv8HeadModule``, changed.

@@ -8,7 +8,7 @@ from .yolo_matching import Matched
 
 
 def check_balance(value: float) -> None:
-    """Raises ValueError where it is no exponent of :func:`object_weights`."""
+    """Raises ValueError where it is no exponent of `object_weights`."""
     if not 0 <= value <= 1:
         raise ValueError(f"balance_objects must be in [0, 1], got {value}")
 
@@ -17,17 +17,19 @@ def check_balance(value: float) -> None:
 def object_weights(matched: Matched, balance: float) -> Tensor:
     r"""Weights by which a small object, which has few positives, is not outvoted.
 
-    .. math:: v_i = T_{o(i)}^{-\alpha}, \quad T_o = \sum_{i \in o} t_i
+    $$
+    v_i = T_{o(i)}^{-\alpha}, \quad T_o = \sum_{i \in o} t_i
+    $$
 
-    With :math:`\alpha = 1` and soft targets t as weights, each object has the same
+    With $\alpha = 1$ and soft targets t as weights, each object has the same
     part of a sum over its positives.
 
     Args:
         matched: With P positives.
-        balance: :math:`\alpha`, in [0, 1].
+        balance: $\alpha$, in [0, 1].
 
     Returns:
-        (P,), see :func:`even`.
+        (P,), see `even`.
 
     Raises:
         ValueError: Nothing says which box each positive is to find.
@@ -46,7 +48,7 @@ def even(weights: Tensor, weighted: Tensor, total: Tensor) -> Tensor:
     """The weights (P,) divided by their mean over all positives, by target.
 
     Args:
-        weights: From :func:`object_weights`.
+        weights: From `object_weights`.
         weighted: Sum of the targets with these weights, a scalar.
         total: Without.
     """
