@@ -1,10 +1,10 @@
-# make demo, make test, make docs: each sets everything up first, where that is missing.
+# make demo, make test, make docs, make tutorial: each sets everything up first, where that is missing.
 # STACK, OPS, TORCH, PYTHON choose what is set up: see tools/setup.sh
 export STACK OPS TORCH PYTHON
 BIN := $(shell STACK=$(STACK) OPS=$(OPS) TORCH=$(TORCH) tools/setup.sh --print-venv)/bin
 DEMO := configs/demo/yolov8_n
 
-.PHONY: setup demo test lint docs check clean
+.PHONY: setup demo test lint docs tutorial check clean
 
 setup:
 	@tools/setup.sh
@@ -29,6 +29,14 @@ lint: setup
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+# docs/tutorial.py as a notebook and a page, executed: about ten minutes
+tutorial: export PATH := $(abspath $(BIN)):$(PATH)
+tutorial: setup
+	jupytext --to ipynb --execute --run-path . \
+		--output docs/tutorial/tutorial.ipynb docs/tutorial.py
+	rm -rf docs/tutorial/index_files
+	jupyter nbconvert --to markdown --output index docs/tutorial/tutorial.ipynb
 
 check: setup
 	$(BIN)/python -m mmareaaware.check

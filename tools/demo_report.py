@@ -1,9 +1,9 @@
-"""Ends the demo: a table of two trainings, and a picture of what each finds.
+"""Ends the demo: a table of two trainings, what each finds, and the losses.
 
 python tools/demo_report.py WITHOUT WITH
 
 WITHOUT and WITH are the work dirs of trainings without and with the penalty, the first
-part of which they may share.
+part of which they may share. Writes without_and_with.png and losses.png to WITH/report.
 """
 
 import argparse
@@ -21,7 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import mmcv
 from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure, SubFigure
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 from rich.console import Console
@@ -30,6 +30,9 @@ from rich.table import Table
 from mmareaaware.evaluation import KINDS
 from mmareaaware.visualization import (
     COLOURS,
+    CORRECT,
+    FALSE_ALARM,
+    MISSED,
     Matched,
     add_legend,
     draw_box,
@@ -42,6 +45,12 @@ TITLES = ("without the penalty", "with the penalty")
 NUM_PICTURES = 3
 DARK = "#222222"
 ON_BACKGROUND = dict(color=COLOURS["vermillion"], linewidth=2.0)
+LEGEND = {
+    "found": CORRECT,
+    "missed": MISSED,
+    "false alarm": FALSE_ALARM,
+    "false alarm on background": ON_BACKGROUND,
+}
 METRICS = {
     "coco/bbox_mAP": "AP",
     "coco/bbox_mAP_50": "AP50",
@@ -115,15 +124,14 @@ def make_table(trainings: Sequence[Training]) -> Table:
     return table
 
 
-def draw(trainings: Sequence[Training], out: Path) -> None:
-    """Draw the images with the most false alarms of the first, above the curves.
+def draw_pictures(trainings: Sequence[Training]) -> Figure:
+    """The images with the most false alarms on background of the first training.
 
     Args:
         trainings: Without and with the penalty.
-        out: The picture.
     """
-    figure = plt.figure(figsize=(15, 16), layout="constrained", facecolor=DARK)
-    *rows, curves = figure.subfigures(3, 1, height_ratios=(5, 5, 4))
+    figure = plt.figure(figsize=(8, 6.2), layout="constrained", facecolor=DARK)
+    rows = figure.subfigures(len(trainings), 1)
     shown = [[i.above(t.score_thr) for i in t.images] for t in trainings]
     ranks = range(len(shown[0]))
     worst = sorted(ranks, key=lambda i: -shown[0][i].counts["bg"])[:NUM_PICTURES]
@@ -131,16 +139,13 @@ def draw(trainings: Sequence[Training], out: Path) -> None:
         number = sum(image.counts["bg"] for image in images)
         row.suptitle(
             f"{title}: {number} false alarms on background in {len(images)} images, at "
-            "the score that finds half of the objects",
+            "the score that finds half",
             color="white",
+            fontsize=10,
         )
         draw_images(row, [images[i] for i in worst])
-    add_legend(rows[-1], "outside lower center")
-    curves.set_facecolor("white")
-    left, right = curves.subplots(1, 2)
-    draw_losses(left, trainings[-1].scalars)
-    draw_penalty(right, trainings[-1].scalars)
-    figure.savefig(out, dpi=80)
+    add_legend(rows[-1], "outside lower center", LEGEND)
+    return figure
 
 
 def draw_images(row: SubFigure, images: Sequence[Matched]) -> None:
@@ -150,14 +155,22 @@ def draw_images(row: SubFigure, images: Sequence[Matched]) -> None:
         draw_missed(axis, image)
         draw_detections(axis, image)
         for box in image.pred["bboxes"][image.kinds == KINDS.index("bg")]:
-            draw_box(axis, box, label="background", **ON_BACKGROUND)
+            draw_box(axis, box, **ON_BACKGROUND)
         counts = image.counts
         axis.set_title(
             f"{counts['correct']} of {counts['boxes']} found, {counts['false_alarms']} "
-            f"false alarms, {counts['bg']} on background",
+            f"false alarms, {counts['bg']} on bg",
             color="white",
-            fontsize=10,
+            fontsize=8,
         )
+
+
+def draw_curves(scalars: dict[int, dict]) -> Figure:
+    """The losses, and the penalty."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    draw_losses(left, scalars)
+    draw_penalty(right, scalars)
+    return figure
 
 
 def draw_losses(axis: Axes, scalars: dict[int, dict]) -> None:
@@ -196,9 +209,14 @@ def main() -> None:
     # That of a resumed training begins where it was resumed.
     trainings[1].scalars = trainings[0].scalars | trainings[1].scalars
     Console().print(make_table(trainings))
-    out = args.with_penalty / "report/demo.png"
-    draw(trainings, out)
-    print(f"picture: {out.resolve()}")
+    out = args.with_penalty / "report"
+    for name, figure in (
+        ("without_and_with", draw_pictures(trainings)),
+        ("losses", draw_curves(trainings[1].scalars)),
+    ):
+        path = out / f"{name}.png"
+        figure.savefig(path, dpi=100)
+        print(f"picture: {path}")
 
 
 if __name__ == "__main__":

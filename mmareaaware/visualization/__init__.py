@@ -4,7 +4,9 @@ from .boxes import COLOURS, draw_box, show_image
 from .fonts import fonts_for
 from .matched_images import (
     CORRECT,
+    FALSE_ALARM,
     IGNORED_BOX,
+    MISSED,
     Matched,
     MatchedImages,
     add_legend,
@@ -15,7 +17,9 @@ from .matched_images import (
 __all__ = [
     "COLOURS",
     "CORRECT",
+    "FALSE_ALARM",
     "IGNORED_BOX",
+    "MISSED",
     "Matched",
     "MatchedImages",
     "add_legend",

@@ -1,11 +1,11 @@
 """Images with what was found, what was missed, and what is a false alarm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
@@ -137,12 +137,20 @@ def draw_detections(
         draw_box(axis, image.pred["bboxes"][i], label=label, **style)
 
 
-def add_legend(figure: Figure, loc: str) -> None:
-    """Explain the boxes below the picture."""
+def add_legend(
+    figure: FigureBase, loc: str, entries: Mapping[str, dict] = LEGEND
+) -> None:
+    """Explain the boxes below the picture.
+
+    Args:
+        figure: Has the boxes.
+        loc: Place, as matplotlib names it.
+        entries: Styles of boxes by what they mean.
+    """
     figure.legend(
-        handles=[Line2D([], [], label=k, **style) for k, style in LEGEND.items()],
+        handles=[Line2D([], [], label=k, **style) for k, style in entries.items()],
         loc=loc,
-        ncols=len(LEGEND),
+        ncols=len(entries),
         frameon=False,
         labelcolor="white",
         fontsize=9,
