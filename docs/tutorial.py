@@ -14,8 +14,8 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from IPython.display import Markdown
-from PIL import Image
+from IPython.display import Image, Markdown
+from PIL import Image as Pixels
 
 from mmareaaware.evaluation import KINDS
 from mmareaaware.visualization import COLOURS, draw_box, show_image
@@ -25,9 +25,10 @@ os.chdir(next(p for p in (here, *here.parents) if (p / "tools").is_dir()))
 os.environ["PYTHONWARNINGS"] = "ignore"
 
 
-def picture(file) -> Image.Image:
-    """A picture, with few colours: small enough for a page."""
-    return Image.open(file).convert("RGB").quantize(64)
+def picture(file) -> Image:
+    """A picture, small enough for a page."""
+    Pixels.open(file).convert("RGB").save(jpeg := BytesIO(), "JPEG", quality=70)
+    return Image(jpeg.getvalue(), format="jpeg")
 
 
 def table(title: str, rows: dict[str, str], *columns: dict) -> Markdown:

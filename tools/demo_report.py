@@ -44,11 +44,11 @@ from mmareaaware.visualization import (
 TITLES = ("without the penalty", "with the penalty")
 NUM_PICTURES = 3
 DARK = "#222222"
-ON_BACKGROUND = dict(color=COLOURS["vermillion"], linewidth=2.0)
+ON_BACKGROUND = dict(color=COLOURS["purple"], linewidth=2.5)
 LEGEND = {
     "found": CORRECT,
     "missed": MISSED,
-    "false alarm": FALSE_ALARM,
+    "false alarm: wrong class or place": FALSE_ALARM,
     "false alarm on background": ON_BACKGROUND,
 }
 METRICS = {
@@ -98,7 +98,7 @@ def read_training(work_dir: Path) -> Training:
     cfg.load_from = find_latest_checkpoint(str(work_dir))
     cfg.test_evaluator.append(dict(type="MatchedImages", score_thr=0.0))
     cfg.visualizer.vis_backends = []
-    cfg.log_level = "WARNING"
+    cfg.log_level = "ERROR"
     runner = Runner.from_cfg(cfg)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks a lot
         metrics = runner.test()
@@ -131,7 +131,7 @@ def draw_pictures(trainings: Sequence[Training]) -> Figure:
         trainings: Without and with the penalty.
     """
     figure = plt.figure(figsize=(8, 6.2), layout="constrained", facecolor=DARK)
-    rows = figure.subfigures(len(trainings), 1)
+    *rows, below = figure.subfigures(3, 1, height_ratios=(12, 12, 1))
     shown = [[i.above(t.score_thr) for i in t.images] for t in trainings]
     ranks = range(len(shown[0]))
     worst = sorted(ranks, key=lambda i: -shown[0][i].counts["bg"])[:NUM_PICTURES]
@@ -144,7 +144,7 @@ def draw_pictures(trainings: Sequence[Training]) -> Figure:
             fontsize=10,
         )
         draw_images(row, [images[i] for i in worst])
-    add_legend(rows[-1], "outside lower center", LEGEND)
+    add_legend(below, "center", LEGEND)
     return figure
 
 
