@@ -33,7 +33,7 @@ docs: setup
 # docs/tutorial.py as a notebook and a page, executed: about ten minutes
 tutorial: export PATH := $(abspath $(BIN)):$(PATH)
 tutorial: setup
-	jupytext --to ipynb --execute --run-path . \
+	jupytext --to ipynb --set-kernel python3 --execute --run-path . \
 		--output docs/tutorial/tutorial.ipynb docs/tutorial.py
 	rm -rf docs/tutorial/index_files
 	jupyter nbconvert --to markdown --output index docs/tutorial/tutorial.ipynb

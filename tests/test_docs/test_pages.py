@@ -13,6 +13,10 @@ from tests.pages import NAMES, ROOT, headings, read
 from .checked_config import REGISTRIES
 
 REFERENCE = sorted((ROOT / "docs/reference").glob("*.md"))
+READMES = [
+    str(page.relative_to(ROOT))
+    for page in sorted((ROOT / "configs").rglob("README.md"))
+]
 # What the reference is of; the rest is made of these, or makes tools
 DOCUMENTED = (
     "ablation",
@@ -48,15 +52,24 @@ def test_the_readme_is_short_and_answers_on_its_first_screen():
         assert answer in first_screen
 
 
-def test_links_of_the_readme_lead_somewhere():
-    text = re.sub(r"<!--.*?-->", "", read("README.md"), flags=re.S)
-    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text)
-    assert len(links) > 20
-    for path, place in links:
-        target = path or "README.md"
-        assert (ROOT / target).is_file(), target
+def links(name: str) -> list[tuple[str, str]]:
+    """Path and anchor of the links of a page to files of the checkout."""
+    text = re.sub(r"<!--.*?-->", "", read(name), flags=re.S)
+    return re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text)
+
+
+def test_the_readme_links_to_the_pages():
+    assert len(links("README.md")) > 20
+
+
+@pytest.mark.parametrize("name", ["README.md", *READMES])
+def test_links_of_a_readme_lead_somewhere(name):
+    folder = (ROOT / name).parent
+    for path, place in links(name):
+        target = folder / path if path else ROOT / name
+        assert target.exists(), path
         if place:
-            assert place in dict(headings(read(target))), f"{target}#{place}"
+            assert place in dict(headings(target.read_text())), f"{path}#{place}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -160,9 +160,10 @@ def test_the_demo(root, tmp_path, demo_options):
     text = run([*report, str(tmp_path / "without"), str(tmp_path / "with")])
     assert "without the penalty" in text
     assert "false alarms on background" in text
-    picture = text.rpartition("picture: ")[2].splitlines()[0]
-    assert picture == str(tmp_path / "with/report/demo.png")
-    assert os.path.getsize(picture) > 50_000
+    for name, size in (("without_and_with", 100_000), ("losses", 20_000)):
+        picture = tmp_path / f"with/report/{name}.png"
+        assert f"picture: {picture}" in text
+        assert os.path.getsize(picture) > size
 
 
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
