@@ -1,9 +1,10 @@
-"""Where the recipes of this package are, in a checkout and in an installed wheel."""
+"""Where recipes and tools of this package are, in a checkout and in a wheel."""
 
 from difflib import get_close_matches
 from pathlib import Path
 
 RECIPES = Path(__file__).parent / ".mim/configs"
+TOOLS = RECIPES.with_name("tools")
 
 
 def recipe(name: str) -> str:

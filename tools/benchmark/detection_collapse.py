@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmareaaware.datasets import digits
+from mmareaaware.whole_file import whole_file
 
 CONFIG = (
     Path(__file__).parents[2]
@@ -111,7 +112,8 @@ def draw(runs: list[dict], path: Path) -> None:
     axis.yaxis.set_major_formatter("{x:g}")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def main() -> None:
