@@ -137,6 +137,15 @@ def test_mim_finds_every_recipe_and_the_tools(site):
         assert there.read_text() == (ROOT / "tools" / tool).read_text()
 
 
+def test_the_version_is_the_same_everywhere():
+    heading = f"# Changelog\n\n## {mmareaaware.__version__} ("
+    assert (ROOT / "CHANGELOG.md").read_text().startswith(heading)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == mmareaaware.__version__
+    date = citation["date-released"].isoformat()
+    assert f"{heading}{date})" in (ROOT / "CHANGELOG.md").read_text()
+
+
 def test_mim_finds_a_recipe_by_the_name_of_its_file():
     names = [path.name for path in (ROOT / "configs").rglob("*.py")]
     assert len(set(names)) == len(names)
