@@ -128,7 +128,7 @@ def test_mim_finds_every_recipe_and_the_tools(site):
     package = site / "mmareaaware"
     for folder in folders():
         for model in metafile(folder)["Models"]:
-            name = model["Config"].removeprefix("configs/").removesuffix(".py")
+            name = model["Config"].removeprefix("configs/")
             found = _get_cfg_metainfo(str(package), name)
             assert found == model
             assert (package / ".mim" / found["Config"]).is_file()

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmareaaware.datasets import digits
-from mmareaaware.whole_file import whole_file
+from mmareaaware.whole_file import whole_file, write_whole
 
 CONFIG = (
     Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def write_sparse_digits(root: Path) -> None:
         for annotation in content["annotations"]:
             annotation["category_id"] = 0
         content["categories"] = [dict(id=0, name=CLASS)]
-        path.write_text(json.dumps(content))
+        write_whole(path, json.dumps(content))
 
 
 def train(weights: tuple[float, float], seed: int, args: argparse.Namespace) -> dict:
