@@ -125,16 +125,14 @@ def test_recipes_of_a_checkout_are_those_in_configs():
 
 
 def test_mim_finds_every_recipe_and_the_tools(site):
-    package = site / "mmareaaware"
-    for folder in folders():
-        for model in metafile(folder)["Models"]:
-            name = model["Config"].removeprefix("configs/")
-            found = _get_cfg_metainfo(str(package), name)
-            assert found == model
-            assert (package / ".mim" / found["Config"]).is_file()
+    mim = site / "mmareaaware/.mim"
+    models = [model for f in folders() for model in metafile(f)["Models"]]
+    assert [m["Config"] for m in models if not (mim / m["Config"]).is_file()] == []
+    by_file = {model["Config"]: model for model in models}
+    found = _get_cfg_metainfo(str(mim.parent), f"{RECIPE}.py")
+    assert found == by_file[f"configs/{RECIPE}.py"]
     for tool in ("train.py", "test.py", "dist_train.sh"):
-        there = package / ".mim/tools" / tool
-        assert there.read_text() == (ROOT / "tools" / tool).read_text()
+        assert (mim / "tools" / tool).read_text() == (ROOT / "tools" / tool).read_text()
 
 
 def test_the_version_is_the_same_everywhere():
