@@ -21,7 +21,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from mmareaaware.ablation import Grid, Run, write_grid, write_report
+from mmareaaware.ablation import Grid, Run, restore_runs, write_grid, write_report
 from mmareaaware.ablation.training import locked, prepare, train_all
 
 SEEDS = (0, 1, 2, 3, 4)  # fewer see only what is large
@@ -64,6 +64,11 @@ def parse_args() -> argparse.Namespace:
         help="with --config: override its settings, key=value",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the runs")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        help="results.json of the same grid from elsewhere: its runs count as finished",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the grid's")
     parser.add_argument("--settings", nargs="+", help="only these of the grid")
     parser.add_argument(
@@ -94,6 +99,8 @@ def main() -> None:
         grid = Grid(args.grid)
         settings = args.settings or list(grid.settings)
         grid.check_names(settings)
+        if args.record:
+            restore_runs(grid, args.out, args.record)
         if args.report_only:
             write_report(grid, args.out)
             return

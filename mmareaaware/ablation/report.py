@@ -2,8 +2,6 @@
 
 import csv
 import json
-import shlex
-from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,6 +10,7 @@ from ..whole_file import whole_file, write_whole
 from .answer import find_answer
 from .grid import Grid, Metric
 from .paired import Cell, Sample, compare
+from .record import read_results
 from .wording import BEST, answer_in_words, noise_in_words
 
 Table = dict[Metric, dict[str, Cell]]  # cells by metric and setting
@@ -76,50 +75,6 @@ def tabulate(grid: Grid, runs: list[dict]) -> Table:
 def _has_differences(table: Table) -> bool:
     cells = (cell for by_setting in table.values() for cell in by_setting.values())
     return any(cell.difference.values for cell in cells)
-
-
-def read_results(grid: Grid, out: Path) -> dict:
-    """Everything that the finished runs left, with what it takes to repeat them."""
-    environments, runs = [], []
-    for setting in grid.settings:
-        for path in sorted(out.glob(f"{setting}/seed*/metrics.json")):
-            content = json.loads(path.read_text())
-            environment = content.pop("environment")
-            if environment not in environments:
-                environments.append(environment)
-            runs.append(
-                dict(
-                    setting=setting,
-                    seed=int(path.parent.name.removeprefix("seed")),
-                    environment=environments.index(environment),
-                    **content,
-                )
-            )
-    runs.sort(key=lambda run: (list(grid.settings).index(run["setting"]), run["seed"]))
-    seeds = sorted({run["seed"] for run in runs})
-    command = ["python", "tools/ablation.py", _shown(grid.path), "--out", _shown(out)]
-    command += ["--seeds", *map(str, seeds)]
-    settings = list(dict.fromkeys(run["setting"] for run in runs))
-    if settings != list(grid.settings):
-        command += ["--settings", *settings]
-    data = {e["data_root"]: None for e in environments if "data_root" in e}
-    return dict(
-        command="".join(f"DATA_ROOT=…/{d} " for d in data) + shlex.join(command),
-        grid=_shown(grid.path),
-        base=_shown(grid.base_of(grid.baseline)),
-        baseline=grid.baseline,
-        seeds=seeds,
-        metrics=[asdict(metric) for metric in grid.metrics],
-        environments=environments,
-        runs=runs,
-    )
-
-
-def _shown(path: Path) -> str:
-    """A path without what is special to this machine."""
-    path = path.resolve()
-    inside = path.is_relative_to(Path.cwd())
-    return path.relative_to(Path.cwd()).as_posix() if inside else path.name
 
 
 def markdown(grid: Grid, results: dict, table: Table) -> str:

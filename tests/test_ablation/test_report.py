@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mmareaaware.ablation import Grid, write_report
+from mmareaaware.ablation import Grid, restore_runs, write_report
 
 AP = dict(baseline=(0.25, 0.5), power=(0.26, 0.51), other=(0.2, 0.5))
 FP = dict(baseline=(4.0, 2.0), power=(3.0, 1.0), other=(3.0, None))
@@ -130,3 +130,29 @@ def test_a_metric_that_no_run_has(grid_file, out):
     text = (out / "table.md").read_text()
     assert "No run has: FP." in text
     assert "FP ↓" not in text
+
+
+def test_a_record_goes_on_elsewhere(grid, out, tmp_path):
+    write_report(grid, out)
+    record = out / "results.json"
+    there = tmp_path / "work_dirs/there"
+    finish(there, "power", 0)
+    of_its_own = (there / "power/seed0/metrics.json").read_text()
+    restore_runs(grid, there, record)
+    assert (there / "power/seed0/metrics.json").read_text() == of_its_own
+    write_report(grid, there)
+    here, restored = (
+        json.loads((f / "results.json").read_text()) for f in (out, there)
+    )
+    assert restored["runs"] == here["runs"]
+    assert restored["environments"] == here["environments"]
+
+
+def test_a_record_of_another_grid_is_refused(grid, out, tmp_path):
+    write_report(grid, out)
+    record = out / "results.json"
+    results = json.loads(record.read_text())
+    record.write_text(json.dumps(results | dict(grid="grids/another.py")))
+    with pytest.raises(ValueError, match=r"is of grids/another.py, and this is grids"):
+        restore_runs(grid, tmp_path / "there", record)
+    assert not (tmp_path / "there").exists()

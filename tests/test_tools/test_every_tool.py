@@ -87,3 +87,4 @@ def test_a_tool_writes_whole_files(tool):
     text = (ROOT / "tools" / tool).read_text()
     straight = re.findall(r"^.*(?:\.write_text\(|savefig\((?!partial)).*$", text, re.M)
     assert straight == []
+    assert "torch.save" not in text or "whole_file" in text

@@ -9,29 +9,24 @@ from mmyolo.models import YOLOv8Head
 from torch import Tensor
 
 from ..box_areas import box_areas
-from ..boxes_of_images import flat_ignored
 from ..losses import (
     AreaAwareBCELoss,
     AreaWeighting,
     Positives,
     PriorPlaces,
     SparseLogits,
-    add_ranks,
-    share,
 )
-from ..losses.bg_penalty_loss import (
-    build_bg_penalty,
-    count_background,
-    outside_background,
-)
-from ..losses.weighting import mass_of, mean_of
+from ..losses.bg_penalty_loss import build_bg_penalty
 from ..task_modules import (
     PriorGrid,
     SparseTaskAlignedAssigner,
     check_ground_truth,
 )
 from .box_trust import TRUE_BOXES, BoxTrust, times
+from .distance_shift import shift_distances
 from .fast_samples import FastSamplesMixin
+from .ignored_priors import leave_out
+from .object_balance import check_balance
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -43,6 +38,7 @@ from .yolo_matching import (
     is_plain,
     outputs_for_sparse_matching,
 )
+from .yolo_weights import weigh
 
 
 @MODELS.register_module()
@@ -66,6 +62,13 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         loss_bg: Config of the background penalty, ``dict(type='BgPenaltyLoss')``; None
             for none.
         weigh_boxes: Whether the area weight of ``loss_cls`` weighs the box losses too.
+        weigh_priors: Whether it weighs all priors by the area that each predicts,
+            background too, instead of positives by that of their box.
+        balance_objects: In the box losses, from 0, where each positive counts by its
+            target, to 1, where all objects count the same; see
+            :func:`~.object_balance.object_weights`.
+        distance_shift: How many strides outside a box a prior can lie and predict it;
+            see :func:`~.distance_shift.shift_distances`.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
@@ -81,20 +84,28 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         *args,
         loss_bg: dict | None = None,
         weigh_boxes: bool = False,
+        weigh_priors: bool = False,
+        balance_objects: float = 0.0,
+        distance_shift: int = 0,
         sync_avg_factor: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        shift_distances(self.head_module, distance_shift)
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
         self.loss_bg = build_bg_penalty(loss_bg)
-        if weigh_boxes and self.weighting is None:
-            raise ValueError(
-                "weigh_boxes=True takes the area weight of loss_cls, which has none: "
-                "give loss_cls=dict(type='AreaAwareBCELoss', area_weight=...), or "
-                "weigh_boxes=False"
-            )
+        for name, value in dict(boxes=weigh_boxes, priors=weigh_priors).items():
+            if value and self.weighting is None:
+                raise ValueError(
+                    f"weigh_{name}=True takes the area weight of loss_cls, which has "
+                    "none: give loss_cls=dict(type='AreaAwareBCELoss', "
+                    f"area_weight=...), or weigh_{name}=False"
+                )
         self.weigh_boxes = weigh_boxes
+        self.weigh_priors = weigh_priors
+        check_balance(balance_objects)
+        self.balance_objects = balance_objects
         self.sync_avg_factor = sync_avg_factor
         self._priors_key: tuple | None = None
 
@@ -149,20 +160,18 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         outputs = cls_scores, bbox_preds, bbox_dist_preds
         matched = self.match(outputs, batch_gt_instances, num_imgs)
         matched, of_positives = (trust or TRUE_BOXES).apply(matched)
-        matched, ignored = self._ignore(matched, batch_gt_instances_ignore)
-        weights, shares, stats = self._weigh(matched, ignored)
+        matched, ignored = leave_out(matched, batch_gt_instances_ignore)
+        weights, shares, stats = weigh(self, matched, ignored)
         avg_factor = shares["targets"]
         if trust is not None:
             stats["target_sum"] = avg_factor
             avg_factor = trust.floor(avg_factor)
 
         logits = self._condense(matched)
-        in_cls = times(weights, of_positives.cls)
-        weight = matched.weight_of_priors(in_cls, ignored)
+        in_cls = times(weights.positives, of_positives.cls)
+        weight = matched.weight_of_priors(in_cls, ignored, weights.background)
         loss_cls = self._loss_cls(matched, logits, weight) / avg_factor
-        by_score = matched.targets.score
-        if self.weigh_boxes:
-            by_score = by_score * weights
+        by_score = times(matched.targets.score, weights.boxes)
         by_score = times(by_score, of_positives.box)
         loss_bbox, loss_dfl = self._loss_box(matched, by_score, avg_factor)
         losses = dict(loss_cls=loss_cls, loss_bbox=loss_bbox, loss_dfl=loss_dfl)
@@ -238,51 +247,6 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
             )
             self._priors_key = key
         return self._cached_priors
-
-    def _ignore(
-        self, matched: Matched, instances: Tensor | Sequence | None
-    ) -> tuple[Matched, Tensor | None]:
-        """Priors without a target inside ignored boxes, (B, N); None for none.
-
-        Of the positives those have no target at all afterwards, instead of next to
-        none.
-        """
-        flat = flat_ignored(instances)
-        if flat is None:
-            return matched, None
-        images, boxes = flat
-        covered = matched.priors.grid.covered(boxes, images, matched.logits.shape[0])
-        ignored = covered & ~outside_background(matched.score_sums)
-        score = matched.targets.score.masked_fill(ignored[matched.positives], 0)
-        return matched._replace(targets=matched.targets._replace(score=score)), ignored
-
-    def _weigh(
-        self, matched: Matched, ignored: Tensor | None
-    ) -> tuple[Tensor | None, dict[str, Tensor], dict[str, Tensor]]:
-        """The weight of each positive, and all that is summed over the ranks, at once.
-
-        Returns:
-            The weights (P,), the product of all factors, None where all are 1. This
-            rank's shares of the sum of the targets and of the number of background
-            priors, if the penalty is divided by it. What there is to log.
-        """
-        mass = matched.targets.score
-        sums, phi = dict(targets=matched.target_sum), None
-        if self.weighting is not None:
-            phi = self.weighting.phi(self.positives(matched))
-            sums["phi"] = mass_of(phi, mass)
-        if self.loss_bg is not None and self.loss_bg.counts_background:
-            outside = outside_background(matched.score_sums, ignored)
-            sums["background"] = count_background(outside)
-        sums = add_ranks(sums, self.sync_avg_factor)
-        shares = {
-            k: share(v, self.sync_avg_factor) for k, v in sums.items() if k != "phi"
-        }
-        if phi is None:
-            return None, shares, {}
-        mean = mean_of(sums["phi"], sums["targets"])
-        weights = self.weighting.settle(phi, mean, mass)
-        return weights, shares, dict(area_weight_mean=mean)
 
     def _condense(self, matched: Matched) -> Tensor | SparseLogits:
         """What the losses need of the logits, where assigner and loss are ours."""

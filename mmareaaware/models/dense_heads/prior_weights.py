@@ -11,8 +11,9 @@ def weight_of_priors(
     positives: tuple[Tensor, ...],
     weights: Tensor | None,
     ignored: Tensor | None,
+    background: Tensor | None = None,
 ) -> Tensor | None:
-    """The weight of each prior: 1 for background, 0 where ignored.
+    """The weight of each prior: 0 where ignored.
 
     Args:
         like: Of the dtype and device of the result.
@@ -20,13 +21,14 @@ def weight_of_priors(
         positives: Where the P positives are, to index priors with.
         weights: Of the positives, (P,); None for 1.
         ignored: Priors that are left out, (B, ...) bool; None for none.
+        background: Of all others, (B, ...); None for 1.
 
     Returns:
         (B, ...); None where all are 1.
     """
-    if weights is None and ignored is None:
+    if weights is None and ignored is None and background is None:
         return None
-    weight = like.new_ones(shape)
+    weight = like.new_ones(shape) if background is None else background.to(like.dtype)
     if weights is not None:
         weight = weight.index_put(positives, weights.to(weight.dtype))
     return weight if ignored is None else weight.masked_fill(ignored, 0)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..losses import PositiveBoxLosses
 from ..losses.overlaps import EPS
+from ..losses.positive_box_losses import LAST_BIN_MARGIN
 from .yolo_matching import Matched, has_no_hooks
 
 
@@ -25,18 +26,17 @@ def box_losses(
         pred_boxes: Of the positives, with gradient, xyxy in px, (P, 4).
         weight: Of the positives, (P,).
         avg_factor: What the sums are divided by.
-        head: Has ``loss_bbox``, ``loss_dfl`` and ``bbox_coder``.
+        head: Has ``loss_bbox``, ``loss_dfl``, ``bbox_coder`` and ``head_module``.
     """
     points, strides = matched.points[:, :2], matched.points[:, 2:3]
     targets = matched.boxes / strides  # (P, 4)
     loss_bbox = head.loss_bbox(pred_boxes / strides, targets, weight=weight)
     dists = matched.dists_of_positives.flatten(0, 1)  # (P·4, reg_max)
-    distances = head.bbox_coder.encode(
-        points / strides, targets, max_dis=dists.size(1) - 1, eps=0.01
-    )
+    distances = head.bbox_coder.encode(points / strides, targets, max_dis=None)
+    places = distances - head.head_module.proj[0]  # among the bins
     loss_dfl = head.loss_dfl(
         dists,
-        distances.flatten(),
+        places.clamp(0, dists.size(1) - 1 - LAST_BIN_MARGIN).flatten(),
         weight=weight.repeat_interleave(4, output_size=4 * len(weight)),
         avg_factor=avg_factor,
     )

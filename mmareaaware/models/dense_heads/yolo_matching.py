@@ -44,7 +44,9 @@ class Matched(NamedTuple):
     boxes: Tensor  # that the positives are to find, xyxy in px, (P, 4)
     pred_boxes: Tensor  # that they predict, (P, 4); with gradient if dense
     overlap: Overlap | None  # of the two, if sparse
+    all_pred_boxes: Tensor  # that all priors predict, no gradient, (B, N, 4)
     box_index: Tensor | None = None  # theirs among all of the batch, (P,), where known
+    num_boxes: int | None = None  # of these, where known
 
     @property
     def positives(self) -> tuple[Tensor, Tensor]:
@@ -67,19 +69,28 @@ class Matched(NamedTuple):
         return self.dists.rows(*self.positives).unflatten(1, (4, -1))
 
     def weight_of_priors(
-        self, weights: Tensor | None, ignored: Tensor | None
+        self,
+        weights: Tensor | None,
+        ignored: Tensor | None,
+        background: Tensor | None = None,
     ) -> Tensor | None:
-        """The weight of each prior: 1 for background, 0 where ignored.
+        """The weight of each prior: 0 where ignored.
 
         Args:
             weights: Of the positives, (P,); None for 1.
             ignored: Priors that are left out, (B, N) bool.
+            background: Of all others, (B, N); None for 1.
 
         Returns:
             (B, N); None where all are 1.
         """
         return weight_of_priors(
-            self.pred_boxes, self.logits.shape, self.positives, weights, ignored
+            self.pred_boxes,
+            self.logits.shape,
+            self.positives,
+            weights,
+            ignored,
+            background,
         )
 
 
@@ -133,7 +144,9 @@ class SparseMatching:
             boxes[assigned.box],
             assigned.pred_boxes,
             assigned.overlap,
+            pred_boxes,
             assigned.box,
+            len(boxes),
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:
@@ -194,6 +207,7 @@ class DenseMatching:
             result["assigned_bboxes"][positives],
             pred_boxes[positives],
             None,
+            pred_boxes.detach(),
         )
 
     def boxes_of_positives(self, matched: Matched) -> Tensor:

@@ -1,0 +1,90 @@
+# The bed on which settings are judged: trainings from a COCO checkpoint, as users have
+#
+#   DATA_ROOT=path/to/data CHECKPOINT=path/to/yolov8n_coco.pth \
+#       python tools/ablation.py THIS_FILE --out work_dirs/from_coco
+_base_ = "./area_aware_coco_folder.py"
+base = "../coco_folder/yolov8_n_baseline_1xb8-crop256-10e-from-coco_coco-folder.py"
+seeds = [0, 1, 2, 3, 4]
+caption = "AP and AR are means over the classes with at least 20 boxes of a size."
+
+metrics = [
+    dict(key="coco/bbox_mAP", name="AP", scale=100, guard=0.5),
+    dict(key="coco/bbox_mAP_s", name="AP small", scale=100, goal=True),
+    dict(key="coco/bbox_mAP_50_s", name="AP50 small", scale=100),
+    dict(key="coco/bbox_AR_s", name="AR small", scale=100),
+    dict(key="coco/bbox_mAP_m", name="AP medium", scale=100),
+    dict(
+        key="background/bg_fp_per_image_recall0.5",
+        name="background FP / image at recall 0.5",
+        better="lower",
+        goal=True,
+    ),
+    dict(
+        key="background/bg_fp_per_image_recall0.7",
+        name="background FP / image at recall 0.7",
+        better="lower",
+    ),
+    dict(key="background/best_f1", name="best F1", scale=100),
+]
+
+
+def small_objects(crop="mmdet.RandomCrop", paste=()):
+    """The recipe's pipeline with another crop, and what comes before it."""
+    size = (256, 256)
+    pipeline = [
+        dict(type="LoadImageFromFile"),
+        dict(type="mmdet.LoadAnnotations", with_bbox=True),
+        *paste,
+        dict(type=crop, crop_size=size, allow_negative_crop=True),
+        dict(type="mmdet.Pad", size=size, pad_val=dict(img=(114, 114, 114))),
+        dict(type="YOLOv5HSVRandomAug"),
+        dict(type="mmdet.RandomFlip", prob=0.5),
+        dict(
+            type="mmdet.PackDetInputs",
+            meta_keys=("img_id", "img_path", "ori_shape", "img_shape"),
+        ),
+    ]
+    return dict(train_dataloader=dict(dataset=dict(pipeline=pipeline)))
+
+
+power = _base_.settings.power
+settings = dict(
+    _delete_=True,
+    **{k: v for k, v in _base_.settings.items() if k != "p2"},
+    # From the same network, to which tools/model_converters/add_p2_level.py has added
+    # a level of stride 4
+    p2=dict(**_base_.settings.p2, load_from="{{$CHECKPOINT_P2:}}"),
+    p2_bg_max=dict(
+        model=dict(
+            backbone=_base_.settings.p2.model.backbone,
+            neck=_base_.settings.p2.model.neck,
+            bbox_head=dict(
+                **_base_.settings.p2.model.bbox_head,
+                **_base_.settings.bg_max.model.bbox_head,
+            ),
+        ),
+        extra_hooks=_base_.settings.bg_max.extra_hooks,
+        load_from="{{$CHECKPOINT_P2:}}",
+    ),
+    predicted_area=dict(
+        model=dict(bbox_head=dict(**power.model.bbox_head, weigh_priors=True))
+    ),
+    power_large=dict(
+        model=dict(
+            bbox_head=dict(
+                loss_cls=dict(
+                    area_weight=dict(_delete_=True, type="PowerAreaWeight", gamma=-0.5)
+                )
+            )
+        )
+    ),
+    equal_objects=dict(model=dict(bbox_head=dict(balance_objects=0.5))),
+    distance_shift=dict(
+        model=dict(
+            bbox_head=dict(distance_shift=1),
+            train_cfg=dict(assigner=dict(min_side=16)),
+        )
+    ),
+    crop=small_objects(crop="SmallObjectCrop"),
+    paste=small_objects(paste=[dict(type="SmallObjectCopyPaste", prob=1.0)]),
+)
