@@ -1,8 +1,8 @@
 """Ends the demo: a table of two trainings, and a picture of what each finds.
 
-python tools/demo_report.py WITHOUT WITH
+    python tools/demo_report.py work_dirs/demo/without work_dirs/demo/with
 
-WITHOUT and WITH are the work dirs of trainings without and with the penalty, the first
+These are the work dirs of trainings without and with the penalty, the first
 part of which they may share.
 """
 
@@ -37,6 +37,7 @@ from mmareaaware.visualization import (
     draw_missed,
     show_image,
 )
+from mmareaaware.whole_file import whole_file
 
 TITLES = ("without the penalty", "with the penalty")
 NUM_PICTURES = 3
@@ -140,7 +141,8 @@ def draw(trainings: Sequence[Training], out: Path) -> None:
     left, right = curves.subplots(1, 2)
     draw_losses(left, trainings[-1].scalars)
     draw_penalty(right, trainings[-1].scalars)
-    figure.savefig(out, dpi=80)
+    with whole_file(out) as partial:
+        figure.savefig(partial, dpi=80)
 
 
 def draw_images(row: SubFigure, images: Sequence[Matched]) -> None:
@@ -186,8 +188,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("without", type=Path, metavar="WITHOUT")
-    parser.add_argument("with_penalty", type=Path, metavar="WITH")
+    parser.add_argument("without", type=Path, help="work dir of the one")
+    parser.add_argument("with_penalty", type=Path, help="work dir of the other")
     args = parser.parse_args()
     trainings = []
     for work_dir in (args.without, args.with_penalty):

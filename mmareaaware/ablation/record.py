@@ -5,6 +5,7 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
+from ..whole_file import write_whole
 from .grid import Grid
 from .run import Run
 
@@ -70,9 +71,8 @@ def restore_runs(grid: Grid, out: Path, record: Path) -> None:
         run = Run(grid, entry.pop("setting"), entry.pop("seed"), out)
         environment = results["environments"][entry.pop("environment")]
         if not run.metrics.exists():
-            run.folder.mkdir(parents=True, exist_ok=True)
             content = dict(**entry, environment=environment)
-            run.metrics.write_text(json.dumps(content, indent=1))
+            write_whole(run.metrics, json.dumps(content, indent=1))
 
 
 def _shown(path: Path) -> str:

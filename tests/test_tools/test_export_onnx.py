@@ -1,14 +1,14 @@
-import sys
-
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmareaaware.conversion.onnx_export import (
+    Deployed,
+    export_onnx,
+    largest_difference,
+)
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
-import export_onnx
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def detector():
 
 def test_onnx_runtime_agrees_for_any_batch(detector, tmp_path):
     path, size = tmp_path / "model.onnx", (64, 96)
-    export_onnx.export(detector, path, size)
+    export_onnx(detector, path, size)
     for batch in (1, 3):
-        difference = export_onnx.largest_difference(detector, path, size, batch)
+        difference = largest_difference(detector, path, size, batch)
         assert max(difference) < 1e-4
 
 
@@ -37,7 +37,7 @@ def test_outputs_are_those_of_the_head(detector):
     size = (64, 96)
     images = torch.rand(1, 3, *size)
     with torch.no_grad():
-        boxes, scores = export_onnx.Deployed(detector, size)(images)
+        boxes, scores = Deployed(detector, size)(images)
         head = detector.bbox_head
         maps = head(detector.neck(detector.backbone(images)))
         meta = dict(ori_shape=size, pad_param=None, scale_factor=(1, 1))
@@ -69,4 +69,4 @@ def test_outputs_are_those_of_the_head(detector):
 )
 def test_wrong_options_are_refused(detector, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        export_onnx.export(detector, tmp_path / "model.onnx", **options)
+        export_onnx(detector, tmp_path / "model.onnx", **options)
