@@ -25,6 +25,7 @@ from ..task_modules import SparseTaskAlignedAssigner
 UNLABELLED = ("unsup_teacher", "unsup_student")
 BRANCHES = ("sup", *UNLABELLED)
 NETWORKS = ("teacher", "student")
+TESTED_ON = ("predict_on", "forward_on", "extract_feat_on")
 
 
 @MODELS.register_module()
@@ -74,7 +75,9 @@ class SemiYOLODetector(SemiBaseDetector):
         data_preprocessor: Mapping | None = None,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
-        test_cfg = dict(semi_test_cfg or {})
+        # mmdet's defaults, spelt out: TeacherStudentValLoop puts None in place of none,
+        # and that is the student
+        test_cfg = dict.fromkeys(TESTED_ON, "teacher") | dict(semi_test_cfg or {})
         for key, network in test_cfg.items():
             if network not in NETWORKS:
                 raise ValueError(

@@ -48,7 +48,15 @@ class Data(Dataset):
         return deepcopy(self.items[index])
 
 
-def make_runner(path, epochs=4, hooks=(), phases=PHASES, thresholds=FIXED, **settings):
+def make_runner(
+    path,
+    epochs=4,
+    hooks=(),
+    phases=PHASES,
+    thresholds=FIXED,
+    save_best=None,
+    **settings,
+):
     model = build(semi_config(pseudo_labels=dict(thresholds=thresholds)))
     model._is_init = True  # keep these weights
     with torch.no_grad():  # a teacher of nobody
@@ -68,7 +76,7 @@ def make_runner(path, epochs=4, hooks=(), phases=PHASES, thresholds=FIXED, **set
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-4)),
         default_hooks=dict(
             logger=dict(type="LoggerHook", interval=1),
-            checkpoint=dict(type="CheckpointHook", interval=1),
+            checkpoint=dict(type="CheckpointHook", interval=1, save_best=save_best),
         ),
         custom_hooks=[
             *([phases] if phases else []),
