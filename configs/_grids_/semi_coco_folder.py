@@ -18,6 +18,9 @@
 # `supervised` of the same fold gives once. CHECKPOINT=path/to/coco.pth in the
 # environment, and another --out: all start from it.
 _base_ = ["../_base_/area_aware.py", "../_base_/semi.py"]
+# Below `_base_`, or MMEngine takes this file for one of its lazy configs.
+import os
+
 base = "../semi/yolov8_n_semi_1xb16-crop256-40e_coco-folder.py"
 seeds = [1, 2, 3]
 seed_variable = "FOLD"
@@ -43,7 +46,7 @@ metrics = [
     dict(key="background/best_f1", name="best F1", scale=100),
 ]
 
-checkpoint = "{{$CHECKPOINT:}}"
+checkpoint = os.environ.get("CHECKPOINT")
 base_lr = 1e-3 if checkpoint else 2e-3
 # A third of them are the burn-in, another one the warm-up.
 max_epochs = 30
@@ -53,7 +56,7 @@ burn_in, warmup = 10, 10
 def train(weight_decay=0.05, **settings):
     """What all settings have in common."""
     return dict(
-        load_from=checkpoint or None,
+        load_from=checkpoint,
         train_cfg=dict(max_epochs=max_epochs, val_interval=max_epochs),
         optim_wrapper=dict(optimizer=dict(lr=base_lr, weight_decay=weight_decay)),
         **settings,
@@ -77,14 +80,14 @@ def supervised(name, **settings):
     )
 
 
-def semi(unsup_weight=2.0, has_penalty=False, **thresholds):
+def semi(lambda_u=2.0, has_penalty=False, **thresholds):
     """A teacher and its student."""
     phases = dict(burn_in=burn_in, warmup=warmup)
     hooks = [
         dict(type="EpochSeedHook"),
         *_base_.area_aware_hooks,
         *_base_.semi_hooks,
-        dict(_base_.rising_unsup_weight, **phases, max_value=unsup_weight),
+        dict(_base_.rising_lambda_u, **phases, max_value=lambda_u),
     ]
     model = dict()
     if has_penalty:
@@ -114,9 +117,9 @@ settings = {
     # What the teacher is not sure of is background
     "semi_no-ignored": fixed(0.6, 0.6),
     "semi_bg-max_no-ignored": fixed(0.6, 0.6, has_penalty=True),
-    "semi_weight-0.5": semi(unsup_weight=0.5),
-    "semi_weight-1": semi(unsup_weight=1.0),
-    "semi_weight-4": semi(unsup_weight=4.0),
+    "semi_lambda-u-0.5": semi(lambda_u=0.5),
+    "semi_lambda-u-1": semi(lambda_u=1.0),
+    "semi_lambda-u-4": semi(lambda_u=4.0),
     "semi_high-0.4": fixed(0.4, 0.1),
     "semi_high-0.8": fixed(0.8, 0.1),
     "semi_class-count": semi(type="ClassCountThresholds"),

@@ -123,7 +123,7 @@ class Iterations:
         self.semi.pseudo_labeller.detect(self.semi.teacher, self.preprocessed)
 
     def _semi_step(self, weight: float) -> None:
-        self.semi.unsup_weight = weight
+        self.semi.lambda_u = weight
         none = [None] * len(self.sup)
         unlabelled = [self._sample() for _ in none]
         data = dict(
