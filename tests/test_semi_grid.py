@@ -31,7 +31,7 @@ def files(cfg) -> list[str]:
 @pytest.mark.parametrize("setting", GRID.settings)
 def test_the_fold_is_the_seed(setting):
     second = {"offline": ["-pseudo"], **{name: ["-unlabeled"] for name in SEMI}}
-    for seed in GRID.seeds:
+    for seed in GRID.seeds[:2]:
         cfg = GRID.load(setting, seed)
         assert files(cfg) == [
             f"semi_anns/train.{seed}@20{kind}.json"
@@ -82,7 +82,8 @@ def test_hooks_are_those_of_the_recipes():
 
 def test_no_setting_is_there_twice():
     keys = ("model", "custom_hooks", "optim_wrapper", "train_dataloader")
-    seen = {s: [GRID.load(s, 1)[key] for key in keys] for s in GRID.settings}
+    configs = {setting: GRID.load(setting, 1) for setting in GRID.settings}
+    seen = {setting: [cfg[key] for key in keys] for setting, cfg in configs.items()}
     twice = [(a, b) for a, b in combinations(seen, 2) if seen[a] == seen[b]]
     assert not twice
     assert GRID.baseline == "supervised"
