@@ -83,6 +83,7 @@ class Iterations:
             model: OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-6))
             for model in (self.semi.student, self.detector)
         }
+        self.detector.init_weights()  # low scores, which differ
         see_images(self.detector, self.weak)
         for network in (self.semi.student, self.semi.teacher):
             network.load_state_dict(self.detector.state_dict())

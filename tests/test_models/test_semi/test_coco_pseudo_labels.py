@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData
 
 from mmareaaware.models.semi import FixedThresholds, PseudoLabeller
 from mmareaaware.models.semi.coco_pseudo_labels import pseudo_labelled
 from tests.conftest import ROOT
-from tests.semi import sample
+from tests.semi import build, sample
 
 TOOL = ROOT / "tools/dataset_converters/pseudo_label.py"
 BASELINE = ROOT / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
@@ -90,17 +89,7 @@ def trained(digits, demo_options, tmp_path):
     cfg = Config.fromfile(BASELINE)
     cfg.merge_from_dict(demo_options)
     cfg.dump(tmp_path / "config.py")
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    module = model.bbox_head.head_module
-    near = -(torch.arange(module.reg_max) - 1.2).abs()
-    with torch.no_grad():
-        for branch in module.cls_preds:
-            branch[-1].weight.normal_(std=2.0)
-            branch[-1].bias.fill_(-2.0)
-        for branch in module.reg_preds:
-            branch[-1].bias.copy_(near.repeat(4))
-        model.train()(torch.rand(4, 3, 256, 256), mode="tensor")
+    model = build(cfg.model)
     torch.save(dict(state_dict=model.state_dict()), tmp_path / "net.pth")
     return model.eval()
 
