@@ -90,8 +90,18 @@ def trained(digits, demo_options, tmp_path):
     cfg.merge_from_dict(demo_options)
     cfg.dump(tmp_path / "config.py")
     model = build(cfg.model)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # it sees these images once
+    paths = sorted((digits / "train").iterdir())
+    model(torch.cat([network_input(path) for path in paths]), mode="tensor")
     torch.save(dict(state_dict=model.state_dict()), tmp_path / "net.pth")
     return model.eval()
+
+
+def network_input(path) -> torch.Tensor:
+    pixels = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
 
 
 def run_tool(monkeypatch, *arguments) -> None:
@@ -109,11 +119,10 @@ def test_labels_are_those_of_a_teacher(trained, digits, tmp_path, monkeypatch, c
     thresholds = dict(type="FixedThresholds", high=0.5, low=0.1)
     labeller = PseudoLabeller(10, thresholds=thresholds)
     for image in content["images"]:
-        pixels = cv2.imread(str(digits / "train" / image["file_name"]))[..., ::-1]
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+        images = network_input(digits / "train" / image["file_name"])
         view = sample()
         view.set_metainfo(dict(img_shape=(256, 256)))
-        (found,) = labeller.detect(trained, tensor / 255)
+        (found,) = labeller.detect(trained, images)
         labels = labeller.label([found], [view], [view])
         for crowd, expected in ((0, labels.boxes[:, 2:]), (1, labels.ignored[:, 1:])):
             boxes = [
