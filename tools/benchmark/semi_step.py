@@ -83,11 +83,12 @@ class Iterations:
             model: OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-6))
             for model in (self.semi.student, self.detector)
         }
+        data = self.semi.data_preprocessor(self._batch(), True)
+        self.preprocessed = data["inputs"]["unsup_teacher"]
         self.detector.init_weights()  # low scores, which differ
-        see_images(self.detector, self.weak)
+        see_images(self.detector, self.preprocessed)
         for network in (self.semi.student, self.semi.teacher):
             network.load_state_dict(self.detector.state_dict())
-        self.preprocessed = self.weak.to(DEVICE).float() / 255
         self._set_thresholds(case["boxes"], num_classes)
 
     def _set_thresholds(self, boxes: int, num_classes: int) -> None:
@@ -125,9 +126,13 @@ class Iterations:
 
     def _semi_step(self, weight: float) -> None:
         self.semi.lambda_u = weight
+        self.semi.train_step(self._batch(), self.optimizers[self.semi.student])
+
+    def _batch(self) -> dict:
+        """Of labelled and unlabelled images, as the recipes collate them."""
         none = [None] * len(self.sup)
         unlabelled = [self._sample() for _ in none]
-        data = dict(
+        return dict(
             inputs=dict(
                 sup=[*self.sup.clone(), *none],
                 unsup_teacher=[*none, *self.weak.clone()],
@@ -139,7 +144,6 @@ class Iterations:
                 unsup_student=[*none, *(sample.clone() for sample in unlabelled)],
             ),
         )
-        self.semi.train_step(data, self.optimizers[self.semi.student])
 
     def _sample(self, truth: InstanceData | None = None) -> DetDataSample:
         sample = DetDataSample(metainfo=dict(self.view))
@@ -168,7 +172,7 @@ def see_images(detector: nn.Module, images: Tensor) -> None:
     usual = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
-    detector(images.to(DEVICE).float() / 255, mode="tensor")
+    detector(images, mode="tensor")
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
 
@@ -181,6 +185,7 @@ def measure(case: dict, rounds: int) -> dict:
     times = interleaved_times(steps, rounds)
     parts = zip(times[TEACHER], times[SUPERVISED], strict=True)
     times[PARTS] = [teacher + 2 * supervised for teacher, supervised in parts]
+    iterations.full()
     labels = iterations.semi.last_pseudo_labels
     count = dict(pseudo_boxes=len(labels.boxes), ignored_regions=len(labels.ignored))
     return dict(**case, **count, memory_mib=memory, seconds=times)

@@ -141,13 +141,6 @@ def test_labels_are_those_of_a_teacher(trained, digits, tmp_path, monkeypatch, c
         f"12 images, {numbers[0]} pseudo-boxes and {numbers[1]} ignored regions"
         in capsys.readouterr().out
     )
-    # Nothing is known of the boxes that the file had
-    content["annotations"] = []
-    (tmp_path / "bare.json").write_text(json.dumps(content))
-    start = (*start[:2], tmp_path / "bare.json", start[3])
-    run_tool(monkeypatch, *start, tmp_path / "bare-pseudo.json", "--high", "0.5")
-    bare = json.loads((tmp_path / "bare-pseudo.json").read_text())
-    assert bare["annotations"] == labelled["annotations"]
 
 
 def test_what_was_uncertain_is_ignored_by_the_recipe(digits, tmp_path, monkeypatch):
