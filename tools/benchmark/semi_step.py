@@ -29,6 +29,7 @@ from measuring import (
 )
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
@@ -235,6 +236,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    MMLogger.get_current_instance().setLevel("WARNING")  # else a line for each weight
     fixed = dict(size=args.size, images=args.images)
     cases = [
         dict(model=model, boxes=boxes, **fixed)
