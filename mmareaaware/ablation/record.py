@@ -34,9 +34,15 @@ def read_results(grid: Grid, out: Path) -> dict:
     settings = list(dict.fromkeys(run["setting"] for run in runs))
     if settings != list(grid.settings):
         command += ["--settings", *settings]
-    data = {e["data_root"]: None for e in environments if "data_root" in e}
+    noted = dict(data_root="DATA_ROOT=…/{}", percent="PERCENT={}")
+    data = {
+        text.format(e[key]): None
+        for key, text in noted.items()
+        for e in environments
+        if key in e
+    }
     return dict(
-        command="".join(f"DATA_ROOT=…/{d} " for d in data) + shlex.join(command),
+        command=" ".join([*data, shlex.join(command)]),
         grid=_shown(grid.path),
         base=_shown(grid.base_of(grid.baseline)),
         baseline=grid.baseline,

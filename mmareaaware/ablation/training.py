@@ -73,7 +73,7 @@ class Trainer:
                     [sys.executable, TOOLS / tool, *arguments],
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=self.variables,
+                    env=self.variables | run.grid.variables(run.seed),
                     pass_fds=[self.lock_file.fileno()],
                 )
                 self._processes.add(process)
@@ -118,10 +118,11 @@ def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
     """
     configs = {}
     for run in runs:
-        if run.setting not in configs:
-            configs[run.setting] = grid.load(run.setting, run.seed)
-        configs[run.setting].randomness.seed = run.seed
-        run.prepare(configs[run.setting])
+        key = (run.setting, *grid.variables(run.seed).values())
+        if key not in configs:
+            configs[key] = grid.load(run.setting, run.seed)
+        configs[key].randomness.seed = run.seed
+        run.prepare(configs[key])
     return [run for run in runs if not run.metrics.exists()]
 
 

@@ -135,6 +135,24 @@ def test_choices(main, tmp_path, monkeypatch):
     assert results["seeds"] == [0, 1, 5]
 
 
+def test_a_variable_that_is_the_seed(main, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLD", "9")
+    grid = tmp_path / "grid.py"
+    grid.write_text(f"{grid.read_text()}\nseed_variable = 'FOLD'")
+    (tmp_path / "base.py").write_text("train_cfg = 'fold {{$FOLD:1}}'")
+    for tool, text in dict(train=TRAIN, test=TEST).items():
+        note = f"open('folds.txt', 'a').write(' {tool} ' + os.environ['FOLD'])"
+        (tmp_path / f"tools/{tool}.py").write_text(f"{text}\nimport os\n{note}\n")
+    assert main("--settings", "good") == 0
+    assert (tmp_path / "folds.txt").read_text() == " train 0 test 0 train 1 test 1"
+    for seed in (0, 1):  # what the runner keeps is that of the seed
+        kept = tmp_path / f"out/good/seed{seed}/train/config.py"
+        kept.write_text(f"train_cfg='fold {seed}'\nrandomness=dict(seed={seed})")
+    assert main("--settings", "good") == 0
+    kept.write_text(kept.read_text().replace("fold 1", "fold 2"))
+    assert "train_cfg='fold 2', and now it is 'fold 1'" in main("--settings", "good")
+
+
 def test_report_only(main, tmp_path, run_tool):
     assert "no run of grid.py is finished in out" in main("--report-only")
     assert main("--settings", "good", "--seeds", "0") == 0
