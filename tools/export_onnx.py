@@ -47,7 +47,7 @@ class Deployed(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         detector = self.detector
         features = detector.neck(detector.backbone(images))
-        logits, distances = detector.bbox_head.head_module(features)
+        logits, distances = detector.bbox_head(features)
         scores = torch.cat([z.flatten(2) for z in logits], 2).transpose(1, 2).sigmoid()
         distances = torch.cat([d.flatten(2) for d in distances], 2).transpose(1, 2)
         low, high = (distances * self.strides).chunk(2, 2)

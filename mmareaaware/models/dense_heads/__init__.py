@@ -24,6 +24,7 @@ from .area_aware_query_heads import (
     AreaAwareDINOHead,
     AreaAwareQueryHeadMixin,
 )
+from .size_score_shift import ScoreShiftMixin, SizeScoreShift
 
 __all__ = [
     "AreaAwareATSSHead",
@@ -43,6 +44,8 @@ __all__ = [
     "AreaAwareRetinaHead",
     "AreaAwareSSDHead",
     "AreaAwareTOODHead",
+    "ScoreShiftMixin",
+    "SizeScoreShift",
 ]
 
 if has_mmyolo():
