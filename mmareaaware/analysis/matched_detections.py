@@ -106,9 +106,7 @@ def mean_average_precision(
     for label, number in enumerate(np.bincount(boxes)):
         if number >= min_boxes:
             rows = order[found.label[order] == label]
-            values.append(
-                _average_precision(found.is_true[rows], counts[rows], number)
-            )
+            values.append(_average_precision(found.is_true[rows], counts[rows], number))
     return float(np.mean(values)) if values else float("nan")
 
 
