@@ -1,5 +1,7 @@
 """The config that a score shift is fitted with, and the checkpoint that gets it."""
 
+from copy import deepcopy
+
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
@@ -30,7 +32,7 @@ def prepare(cfg: Config, split: str) -> None:
         )
     if not head.get("score_shift"):
         head.score_shift = dict(type="SizeScoreShift")
-    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_dataloader = deepcopy(cfg.val_dataloader)
     if split == "train":
         images = cfg.train_dataloader.dataset
         while "dataset" in images:
@@ -43,6 +45,7 @@ def prepare(cfg: Config, split: str) -> None:
         own = ("type", "data_root", "ann_file", "data_prefix", "metainfo")
         cfg.test_dataloader.dataset.update({k: images[k] for k in own if k in images})
     cfg.test_evaluator = dict(type="MatchedDetections")
+    cfg.custom_hooks = []  # of trainings; the weights of a checkpoint are the averages
 
 
 def with_shift(checkpoint: dict, fitted: FittedShift) -> dict:

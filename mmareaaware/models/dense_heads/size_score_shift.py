@@ -44,6 +44,7 @@ class SizeScoreShift(nn.Module):
             )
         self.register_buffer("sides", torch.tensor(sides, dtype=torch.float32))
         self.register_buffer("shifts", torch.zeros(len(sides)))
+        self.num_sides = len(sides)
 
     def forward(self, logits: Tensor, areas: Tensor) -> Tensor:
         """Shift the logits of a feature map.
@@ -61,11 +62,11 @@ class SizeScoreShift(nn.Module):
         """The shifts (...) of areas (...), in float32."""
         sizes = areas.float().clamp(min=MIN_AREA).log2() / 2
         knots = self.sides.log2()
+        rises = self.shifts[1:] - self.shifts[:-1]
         shift = self.shifts[0].expand_as(sizes)
-        for i in range(len(knots) - 1):
+        for i in range(self.num_sides - 1):
             way = (sizes - knots[i]) / (knots[i + 1] - knots[i])
-            rise = self.shifts[i + 1] - self.shifts[i]
-            shift = shift + rise * way.clamp(0, 1)
+            shift = shift + rises[i] * way.clamp(0, 1)
         return shift
 
     def extra_repr(self) -> str:
