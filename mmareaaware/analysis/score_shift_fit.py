@@ -8,7 +8,9 @@ from .matched_detections import Detections, mean_average_precision
 
 FOLDS = 10
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)  # of the shift that calibrates
+QUANTILES = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 RIDGE = 1.0  # on each shift: as much as about four uncertain detections say
+FREE = 0.01  # on the rest
 MIN_AREA = 1e-3  # px²
 MAX_STEPS = 50
 
@@ -110,41 +112,70 @@ def calibrate(found: Detections, sides: np.ndarray) -> np.ndarray:
     r"""The shifts (K,) with which precision depends on the score and not on the size.
 
     A logistic regression of being true, the mean over the IoUs, for a detection of
-    class c with the logit z: :math:`\sigma(a_c z + b_c + v(A))` with a ridge on the K
-    values of v. The shift is v divided by the mean of a, less its mean over the true
-    detections, so that scores stay what they are on average.
+    class c with the logit z: :math:`\sigma(b_c + g(z) + v(A))`, where g is linear
+    between ``QUANTILES`` of the logits that are true at IoU 0.5, and v between the
+    sides. The detections below the first quantile, nearly all false, have no say. The
+    shift is v divided by the mean slope of g, less its mean over the true detections,
+    so that scores stay what they are on average.
 
     Args:
-        found: The detections.
+        found: The detections, at least one of them true.
         sides: As for :func:`fit_score_shift`.
     """
-    hats = _hats(found.area, sides)
-    of_class = np.eye(found.label.max() + 1)[found.label]
-    num = of_class.shape[1]
-    inputs = np.hstack([of_class, of_class * found.logit[:, None], hats])
-    truth = found.is_true.mean(1)
-    # A class that is not there keeps its prior, a score that needs no calibration.
-    prior = np.repeat([0.0, 1.0, 0.0], [num, num, len(sides)])
-    ridge = np.repeat([1e-3, 1e-3, RIDGE], [num, num, len(sides)])
-    values = prior.copy()
+    logits = found.logit
+    # Scores that are all the same have one quantile.
+    knots = np.unique(np.quantile(logits[found.is_true[:, 0]], QUANTILES))
+    rows = logits >= knots[0]
+    truth = found.is_true[rows].mean(1)
+    hats = _hats(found.area[rows], sides)
+    of_class = np.eye(found.label.max() + 1)[found.label[rows]]
+    of_score = _interpolation(logits[rows], knots)[:, 1:]  # b_c has the first
+    parts = of_class, of_score, hats
+    widths = [part.shape[1] for part in parts]
+    ridge = np.repeat([FREE, FREE, RIDGE], widths)
+    values = _logistic_regression(np.hstack(parts), truth, ridge)
+    _, heights, shifts = np.split(values, np.cumsum(widths)[:-1])
+    if len(heights) == 0 or heights[-1] <= 0:
+        return np.zeros(len(sides))  # the score says nothing, no shift makes it
+    shifts = shifts / (heights[-1] / (knots[-1] - knots[0]))
+    return shifts - np.average(shifts, weights=truth @ hats)
+
+
+def _logistic_regression(
+    inputs: np.ndarray, truth: np.ndarray, ridge: np.ndarray
+) -> np.ndarray:
+    """Coefficients (P,) for inputs (D, P), by Newton's method with shorter steps."""
+
+    def loss(values: np.ndarray) -> float:
+        logits = inputs @ values
+        likely = np.logaddexp(0, logits) - truth * logits
+        return likely.sum() + ridge @ values**2 / 2
+
+    values = np.zeros(inputs.shape[1])
+    last = loss(values)
     for _ in range(MAX_STEPS):
-        chance = 1 / (1 + np.exp(-(inputs @ values)))
-        slope = inputs.T @ (chance - truth) + ridge * (values - prior)
+        chance = 0.5 + np.tanh(inputs @ values / 2) / 2
+        slope = inputs.T @ (chance - truth) + ridge * values
         bend = (inputs * (chance * (1 - chance))[:, None]).T @ inputs + np.diag(ridge)
         step = np.linalg.solve(bend, slope)
-        values -= step
-        if np.abs(step).max() < 1e-6:
+        while (now := loss(values - step)) > last and np.abs(step).max() > 1e-6:
+            step = step / 2
+        values = values - step
+        if last - now < 1e-6:
             break
-    factor = np.average(values[num : 2 * num], weights=truth @ of_class)
-    shifts = values[2 * num :] / factor
-    return shifts - np.average(shifts, weights=truth @ hats)
+        last = now
+    return values
 
 
 def _hats(areas: np.ndarray, sides: np.ndarray) -> np.ndarray:
     """How much each side (K,) has to say for areas (D,), (D, K); rows sum up to 1."""
     sizes = np.log2(np.maximum(areas, MIN_AREA)) / 2
-    knots = np.log2(sides)
-    return np.stack([np.interp(sizes, knots, hat) for hat in np.eye(len(sides))], 1)
+    return _interpolation(sizes, np.log2(sides))
+
+
+def _interpolation(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
+    """The weights (D, K) of knots (K,) in a linear interpolation at values (D,)."""
+    return np.stack([np.interp(values, knots, hat) for hat in np.eye(len(knots))], 1)
 
 
 def _jackknife(
