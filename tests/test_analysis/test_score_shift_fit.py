@@ -151,7 +151,7 @@ def test_shift_is_found_and_kept():
     assert fitted.results[0].ap == pytest.approx(before)
     # On average of the true detections nothing moves
     moved = shift_of(found.area, SIDES, fitted.shifts)[found.is_true[:, 0]]
-    assert moved.mean() == pytest.approx(0, abs=1e-6)
+    assert moved.mean() == pytest.approx(0, abs=0.01)
 
 
 def test_calibrated_scores_stay_as_they_are():

@@ -70,7 +70,7 @@ def test_areas_are_those_of_the_decoded_boxes(shifted):
     shifted.score_shift.shifts.copy_(SHIFTS)
     with torch.no_grad():
         for level in shifted.head_module.reg_preds:  # boxes of 4 to 100 px
-            level[-1].weight *= 5
+            level[-1].weight *= 200
         raw, distances = shifted.head_module(features(2))
         found, same = shifted(features(2))
     shifts = []
