@@ -26,6 +26,7 @@ from .area_aware_query_heads import (
     AreaAwareDINOHead,
     AreaAwareQueryHeadMixin,
 )
+from .size_score_shift import ScoreShiftMixin, SizeScoreShift
 
 __all__ = [
     "AreaAwareATSSHead",
@@ -45,6 +46,8 @@ __all__ = [
     "AreaAwareRetinaHead",
     "AreaAwareSSDHead",
     "AreaAwareTOODHead",
+    "ScoreShiftMixin",
+    "SizeScoreShift",
 ]
 
 if has_mmyolo():

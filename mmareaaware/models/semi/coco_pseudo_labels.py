@@ -19,15 +19,15 @@ def pseudo_labelled(
 
     A detection with the upper threshold of its class is a box; one with the lower
     threshold is a crowd, which a training leaves alone, see
-    :class:`.AreaAwareYOLOv8Head`; others are left out. These are the three zones of
-    :class:`PseudoLabeller`.
+    `AreaAwareYOLOv8Head`; others are left out. These are the three zones of
+    `PseudoLabeller`.
 
     Args:
         content: Of the file. Its annotations are not looked at.
         found: The detections on each image, by its id: ``bboxes`` (K, 4), xyxy in px,
             ``scores`` and ``labels`` (K,).
         category_ids: The category of each label, (C,).
-        thresholds: Two scores for each class, see :class:`FixedThresholds`.
+        thresholds: Two scores for each class, see `FixedThresholds`.
         min_side: What has a shorter side, in px, is left out.
 
     Returns:
