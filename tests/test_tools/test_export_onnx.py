@@ -42,10 +42,10 @@ def test_a_score_shift_is_exported(tmp_path):
     size = (64, 96)
     images = torch.rand(2, 3, *size)
     with torch.no_grad():
-        boxes, plain = export_onnx.Deployed(detector, size)(images)
+        boxes, plain = Deployed(detector, size)(images)
     shift = detector.bbox_head.score_shift
     shift.shifts.copy_(torch.tensor([2.0, -1.0, 3.0]))
-    export_onnx.export(detector, tmp_path / "model.onnx", size)
+    export_onnx(detector, tmp_path / "model.onnx", size)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     found = torch.tensor(session.run(["scores"], {"images": images.numpy()})[0])
     areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1, keepdim=True)

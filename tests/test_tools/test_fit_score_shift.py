@@ -1,5 +1,3 @@
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -9,21 +7,17 @@ from mmengine.registry import MODELS
 from mmareaaware.analysis import matched_detections
 from tests.conftest import ROOT
 
-sys.path.insert(0, str(ROOT / "tools/analysis"))
-import fit_score_shift
-
 CONFIG = ROOT / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
 
 
 @pytest.fixture
-def call(monkeypatch, demo_options):
+def call(run_tool, demo_options):
     """The tool, as from a command line."""
     options = [f"{key}={value}" for key, value in demo_options.items()]
 
     def call(*arguments):
-        arguments = ["fit_score_shift.py", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", [*arguments, "--cfg-options", *options])
-        fit_score_shift.main()
+        tool = "analysis/fit_score_shift.py"
+        run_tool(tool, *arguments, "--cfg-options", *options)
 
     return call
 

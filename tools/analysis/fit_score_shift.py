@@ -26,6 +26,7 @@ from mmareaaware.analysis.score_shift_fit import (
     fit_score_shift,
 )
 from mmareaaware.engine.launch import config_or_exit
+from mmareaaware.whole_file import whole_file
 
 MIN_BOXES = 20  # a class with fewer is left out of the AP
 
@@ -80,14 +81,14 @@ def fit(cfg: Config) -> FittedShift:
 def main() -> None:
     args = parse_args()
     cfg = config_or_exit(args.config, args.cfg_options)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = str(args.out.with_suffix("")) + "_log"
     prepare(cfg, args.on)
     fitted = fit(cfg)
     print_tables(fitted, Console(width=max(100, Console().width)))
     checkpoint = _load_checkpoint(str(args.checkpoint), map_location="cpu")
-    torch.save(with_shift(checkpoint, fitted), args.out)
+    with whole_file(args.out) as partial:
+        torch.save(with_shift(checkpoint, fitted), partial)
     print(
         f"{args.out}: needs model.bbox_head.score_shift="
         f"{dict(cfg.model.bbox_head.score_shift)} in the config"

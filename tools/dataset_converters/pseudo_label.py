@@ -24,6 +24,7 @@ from mmareaaware.datasets.split_semi import SplitError, read_coco
 from mmareaaware.engine.launch import config_or_exit
 from mmareaaware.models.semi import FixedThresholds
 from mmareaaware.models.semi.coco_pseudo_labels import pseudo_labelled
+from mmareaaware.whole_file import write_whole
 
 NMS_IOU = 0.6  # as for the labels of a teacher
 
@@ -98,8 +99,7 @@ def main() -> None:
     found, category_ids = detect(args)
     thresholds.set_num_classes(len(category_ids))
     labelled = pseudo_labelled(content, found, category_ids, thresholds)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(labelled))
+    write_whole(args.out, json.dumps(labelled))
     crowds = sum(annotation["iscrowd"] for annotation in labelled["annotations"])
     boxes = len(labelled["annotations"]) - crowds
     print(

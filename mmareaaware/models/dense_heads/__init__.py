@@ -26,7 +26,7 @@ from .area_aware_query_heads import (
     AreaAwareDINOHead,
     AreaAwareQueryHeadMixin,
 )
-from .size_score_shift import ScoreShiftMixin, SizeScoreShift
+from .size_score_shift import SizeScoreShift
 
 __all__ = [
     "AreaAwareATSSHead",
@@ -46,7 +46,6 @@ __all__ = [
     "AreaAwareRetinaHead",
     "AreaAwareSSDHead",
     "AreaAwareTOODHead",
-    "ScoreShiftMixin",
     "SizeScoreShift",
 ]
 
