@@ -10,6 +10,7 @@ active_compat = activate()
 
 from . import datasets, engine, evaluation, models  # noqa: E402
 from .preflight import check_all_runs  # noqa: E402
+from .recipes import recipe  # noqa: E402
 from .switching import switch_on  # noqa: E402
 from .version import __version__  # noqa: E402
 
@@ -26,5 +27,6 @@ __all__ = [
     "engine",
     "evaluation",
     "models",
+    "recipe",
     "switch_on",
 ]

@@ -17,8 +17,8 @@ def environment() -> dict[str, str | int]:
 
     Returns:
         By name: ``python``, ``torch``, the mm packages, of which kind mmcv's
-        ``operators`` are, ``cpu`` and ``cores``; ``gpu``, ``data_root`` and ``commit``
-        where there is one.
+        ``operators`` are, ``cpu`` and ``cores``; ``gpu``, ``data_root``, ``percent``,
+        that of the labelled images, and ``commit`` where there is one.
     """
     found = collect_env()
     result = dict(
@@ -36,6 +36,8 @@ def environment() -> dict[str, str | int]:
     result["cores"] = num_cores()
     if "DATA_ROOT" in os.environ:
         result["data_root"] = Path(os.environ["DATA_ROOT"]).name
+    if "PERCENT" in os.environ:
+        result["percent"] = os.environ["PERCENT"]
     commit = _commit()
     if commit:
         result["commit"] = commit

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
+import runpy
 import subprocess
 import sys
 from copy import deepcopy
@@ -48,6 +49,20 @@ def _mmyolo_scope():
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture
+def run_tool(monkeypatch):
+    """Runs a tool in this process as Python does: ``run_tool("test.py", ...)``."""
+
+    def run(name: str, *arguments) -> None:
+        path = ROOT / "tools" / name
+        if path.parent.name == "benchmark":  # they share modules of that folder
+            monkeypatch.syspath_prepend(path.parent)
+        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        runpy.run_path(str(path), run_name="__main__")
+
+    return run
 
 
 @pytest.fixture(scope="session")

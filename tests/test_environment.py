@@ -11,8 +11,10 @@ from mmareaaware.environment import environment
 
 def test_what_is_noted(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "hit_uav"))
+    monkeypatch.setenv("PERCENT", "5")
     noted = environment()
     assert noted["data_root"] == "hit_uav"
+    assert noted["percent"] == "5"
     assert noted["python"] == platform.python_version()
     assert noted["torch"] == torch.__version__
     assert {"mmengine", "mmcv", "mmdet", "mmyolo", "mmareaaware", "cpu"} <= set(noted)

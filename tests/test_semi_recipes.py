@@ -251,8 +251,8 @@ def test_recipes(recipe):
     has_penalty = "student.bbox_head.loss_bg.lambda_bg" in hooks
     assert has_penalty == ("bg-max" in recipe)
     assert has_penalty == (cfg.model.detector.bbox_head.get("loss_bg") is not None)
-    assert hooks["unsup_weight"].burn_in > 0
-    assert hooks["unsup_weight"].burn_in + hooks["unsup_weight"].warmup < (
+    assert hooks["lambda_u"].burn_in > 0
+    assert hooks["lambda_u"].burn_in + hooks["lambda_u"].warmup < (
         cfg.train_cfg.max_epochs / 2 + 1
     )
     assert cfg.default_hooks.checkpoint.save_best == "coco/bbox_mAP"

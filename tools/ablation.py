@@ -14,110 +14,17 @@ grid has goals answer.md, and best.py if a setting is better than the config as 
 """
 
 import argparse
-import fcntl
-import os
-import signal
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from threading import RLock
 
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
 from mmareaaware.ablation import Grid, Run, restore_runs, write_grid, write_report
-from mmareaaware.environment import environment, num_cores
+from mmareaaware.ablation.training import locked, prepare, train_all
 
-TOOLS = Path(__file__).parent
 SEEDS = (0, 1, 2, 3, 4)  # fewer see only what is large
-TAIL = 20  # lines of the log of a run that failed
-
-
-class RunFailedError(Exception):
-    """Training or test of a run ended with an error."""
-
-
-class Trainer:
-    """Trains and tests runs in processes of their own, which it can stop.
-
-    Args:
-        jobs: How many run at a time; they share the cores.
-        lock_file: An open file that the processes keep open.
-    """
-
-    def __init__(self, jobs: int, lock_file) -> None:
-        threads = max(1, num_cores() // jobs)
-        self.variables = {"OMP_NUM_THREADS": str(threads)} | os.environ
-        self.jobs = jobs
-        self.lock_file = lock_file
-        self.stopped = False
-        self._processes = set()
-        self._starting = RLock()  # a signal may come while stop() is at work
-
-    def __call__(self, run: Run) -> dict:
-        """Train and test.
-
-        Returns:
-            The content of ``metrics.json``.
-
-        Raises:
-            RunFailedError: With the end of the log.
-        """
-        if not self.stopped:
-            say(f"{run.name} starts, log: {run.log}")
-        note = environment() | dict(
-            jobs=self.jobs, threads=int(self.variables["OMP_NUM_THREADS"])
-        )
-        train_dir, test_dir = run.folder / "train", run.folder / "test"
-        self._call(run, "train.py", run.config, "--work-dir", train_dir, "--resume")
-        checkpoint = (train_dir / "last_checkpoint").read_text()
-        self._call(run, "test.py", run.config, checkpoint, "--work-dir", test_dir)
-        return run.finish(note)
-
-    def _call(self, run: Run, tool: str, *arguments) -> None:
-        with run.log.open("a") as log:
-            with self._starting:
-                if self.stopped:
-                    raise RunFailedError("stopped")
-                process = subprocess.Popen(
-                    [sys.executable, TOOLS / tool, *arguments],
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=self.variables,
-                    pass_fds=[self.lock_file.fileno()],
-                )
-                self._processes.add(process)
-            status = process.wait()
-            self._processes.discard(process)
-        if status:
-            tail = run.log.read_text(errors="replace").splitlines()[-TAIL:]
-            raise RunFailedError(f"{tool} ended with {status}:\n" + "\n".join(tail))
-
-    def stop(self) -> None:
-        """End all processes, and start no more."""
-        with self._starting:
-            self.stopped = True
-            for process in list(self._processes):
-                process.terminate()
-
-
-@contextmanager
-def locked(out: Path):
-    """Hold a folder for this process and those it starts, whichever lives longest."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(
-                f"{out} is in use: an ablation, or a training that one has started, "
-                "still runs there"
-            ) from None
-        yield file
 
 
 @contextmanager
@@ -129,82 +36,6 @@ def plain_errors():
         raise SystemExit(f"error: {error}") from error
 
 
-def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
-    """Write the configs.
-
-    Returns:
-        The runs that are not finished.
-
-    Raises:
-        ValueError: A setting does not fit its base, or the folder of a run has
-            something else in it.
-    """
-    configs = {}
-    for run in runs:
-        if run.setting not in configs:
-            configs[run.setting] = grid.load(run.setting, run.seed)
-        configs[run.setting].randomness.seed = run.seed
-        run.prepare(configs[run.setting])
-    return [run for run in runs if not run.metrics.exists()]
-
-
-def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> int:
-    """Train and test.
-
-    Args:
-        grid: The grid.
-        out: Folder of its runs.
-        runs: Are started in this order.
-        jobs: How many run at a time.
-        lock_file: See :class:`Trainer`.
-
-    Returns:
-        How many failed.
-
-    Raises:
-        SystemExit: A signal has stopped it.
-    """
-    trainer = Trainer(jobs, lock_file)
-    signal_number = None
-
-    def stop(number: int, frame) -> None:
-        """Raises nothing: Python drops what is raised while it frees an object."""
-        nonlocal signal_number
-        signal_number = number
-        trainer.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    failed = []
-    start = time.monotonic()
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(trainer, run): run for run in runs}
-        try:
-            for number, future in enumerate(as_completed(futures), 1):
-                if trainer.stopped:
-                    break
-                name = futures[future].name
-                try:
-                    say(f"{name} done: {summary(grid, future.result())}")
-                except RunFailedError as error:
-                    say(f"{name} failed: {error}")
-                    failed.append(name)
-                else:
-                    write_report(grid, out)
-                seconds = (time.monotonic() - start) / max(number, min(jobs, len(runs)))
-                left = timedelta(seconds=round(seconds * (len(runs) - number)))
-                say(f"{number} of {len(runs)} runs, about {left} left")
-        finally:
-            trainer.stop()
-            pool.shutdown(cancel_futures=True)
-    if signal_number is not None:
-        say("stopped; the same command goes on from here")
-        sys.exit(128 + signal_number)
-    if failed:
-        print(f"{len(failed)} failed: {', '.join(failed)}")
-    return len(failed)
-
-
 def grid_of(args: argparse.Namespace) -> Path:
     """Write the grid of a config, and say what cannot be in it."""
     grid, refused = write_grid(
@@ -213,18 +44,6 @@ def grid_of(args: argparse.Namespace) -> Path:
     for setting, reason in refused.items():
         print(f"without {setting}: {reason}")
     return grid
-
-
-def summary(grid: Grid, content: dict) -> str:
-    """Main metric and time of a run."""
-    metric = grid.metrics[0]
-    value = content["metrics"].get(metric.key)
-    shown = "none" if value is None else f"{metric.scale * value:.2f}"
-    return f"{metric.name} {shown}, {timedelta(seconds=content['train_seconds'])}"
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,9 +1,10 @@
 """Ends the demo: a table of two trainings, what each finds, and the losses.
 
-python tools/demo_report.py WITHOUT WITH
+    python tools/demo_report.py work_dirs/demo/without work_dirs/demo/with
 
-WITHOUT and WITH are the work dirs of trainings without and with the penalty, the first
-part of which they may share. Writes without_and_with.png and losses.png to WITH/report.
+These are the work dirs of trainings without and with the penalty, the first part of
+which they may share. Writes without_and_with.png and losses.png to the report/ of the
+second.
 """
 
 import argparse
@@ -40,6 +41,7 @@ from mmareaaware.visualization import (
     draw_missed,
     show_image,
 )
+from mmareaaware.whole_file import whole_file
 
 TITLES = ("without the penalty", "with the penalty")
 NUM_PICTURES = 3
@@ -199,8 +201,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("without", type=Path, metavar="WITHOUT")
-    parser.add_argument("with_penalty", type=Path, metavar="WITH")
+    parser.add_argument("without", type=Path, help="work dir of the one")
+    parser.add_argument("with_penalty", type=Path, help="work dir of the other")
     args = parser.parse_args()
     trainings = []
     for work_dir in (args.without, args.with_penalty):
@@ -215,7 +217,8 @@ def main() -> None:
         ("losses", draw_curves(trainings[1].scalars)),
     ):
         path = out / f"{name}.png"
-        figure.savefig(path, dpi=100)
+        with whole_file(path) as partial:
+            figure.savefig(partial, dpi=100)
         print(f"picture: {path}")
 
 

@@ -1,4 +1,9 @@
-"""Test a detector: python tools/test.py CONFIG CHECKPOINT [options]."""
+"""Tests a detector.
+
+    python tools/test.py CONFIG work_dirs/mine/epoch_12.pth --out predictions.pkl
+
+The metrics are those of the config's test_evaluator, and go into the log.
+"""
 
 import argparse
 
@@ -26,7 +31,9 @@ def augment(cfg: Config) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Test a detector")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", help="test config file path")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--out", help="dump predictions to this .pkl file")

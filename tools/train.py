@@ -1,4 +1,11 @@
-"""Train a detector: python tools/train.py CONFIG [options]."""
+"""Trains a detector.
+
+    python tools/train.py configs/demo/yolov8_n_baseline_1xb4-6e_digits.py
+    python tools/train.py CONFIG --bg-penalty --amp --resume --work-dir work_dirs/mine
+
+Logs, checkpoints and the config as it was used go into the work dir. The same command
+with --resume goes on where a training was stopped.
+"""
 
 import argparse
 
@@ -10,7 +17,9 @@ from mmareaaware.switching import add_switches, apply_switches
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train a detector")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("config", help="train config file path")
     parser.add_argument(
         "--amp", action="store_true", help="enable automatic mixed precision"

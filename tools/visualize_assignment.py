@@ -13,9 +13,10 @@ network is untrained: the candidates are real, the targets are small.
 import argparse
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
+import matplotlib
 import torch
+
+matplotlib.use("Agg")
 from mmengine.config import DictAction
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint, set_random_seed
@@ -30,81 +31,10 @@ from mmareaaware.analysis import (
 )
 from mmareaaware.datasets import ignore_aware_collate
 from mmareaaware.models import AreaAwareYOLOv8Head
-from mmareaaware.visualization import draw_box, show_image
+from mmareaaware.visualization.assignment import MatchedPriors, draw_assignment
 
 
-class Matched:
-    """What the assigner made of one image, positives only.
-
-    Args:
-        model: A detector with an ``AreaAwareYOLOv8Head``.
-        data: One image, as the collate function of the training returns it.
-    """
-
-    def __init__(self, model: torch.nn.Module, data: dict) -> None:
-        head = model.bbox_head
-        data = model.data_preprocessor(data, training=True)
-        samples = data["data_samples"]["bboxes_labels"]
-        with torch.no_grad():
-            outputs = head(model.extract_feat(data["inputs"]))
-            matched = head.match(outputs, samples, num_imgs=1)
-        self.boxes = samples[:, 2:]  # (G, 4)
-        self.labels = samples[:, 1].long()
-        self.strides = list(head.featmap_strides)
-        self.stride = matched.points[:, 2]  # (P,)
-        self.points = matched.points[:, :2]  # (P, 2)
-        self.targets = matched.targets.score  # (P,)
-        same = (matched.boxes[:, None] == self.boxes[None]).all(-1)  # (P, G)
-        positive, box = same.nonzero(as_tuple=True)
-        self.box = torch.zeros_like(matched.targets.prior)  # (P,)
-        self.box[positive.flip(0)] = box.flip(0)  # of equal boxes, the first
-        self.weights = torch.ones_like(self.targets)  # as the loss applies them, (P,)
-        if head.weighting is not None:
-            positives = head.positives(matched)
-            self.weights, _ = head.weighting.weigh(positives, self.targets)
-
-
-def draw(matched: Matched, image: np.ndarray, path: Path) -> None:
-    """One panel for each level."""
-    number = len(matched.strides)
-    columns = min(number, 2)
-    figure, axes = plt.subplots(
-        -(-number // columns),
-        columns,
-        figsize=(
-            7 * columns,
-            7 * -(-number // columns) * image.shape[0] / image.shape[1],
-        ),
-        layout="constrained",
-        squeeze=False,
-    )
-    colours = plt.get_cmap("tab20")(np.arange(len(matched.boxes)) % 20)
-    grey = image.mean(-1) * 0.6 + 100  # pale, so that the colours stand out
-    for axis in axes.flat[number:]:
-        axis.set_axis_off()
-    for axis, stride in zip(axes.flat, matched.strides, strict=False):
-        show_image(axis, grey, cmap="gray", vmin=0, vmax=255)
-        for colour, box in zip(colours, matched.boxes.tolist(), strict=True):
-            draw_box(axis, box, colour, linewidth=1.4)
-        here = matched.stride == stride
-        axis.scatter(
-            *matched.points[here].T,
-            s=6 + 60 * matched.targets[here],
-            color=colours[matched.box[here]],
-            edgecolors="black",
-            linewidths=0.4,
-        )
-        axis.set_title(f"stride {stride}: {int(here.sum())} positive priors")
-    lonely = len(matched.boxes) - len(matched.box.unique())
-    figure.suptitle(
-        f"{len(matched.boxes)} boxes, {lonely} without a prior; "
-        "dots: priors in the colour of their box, larger for higher targets"
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-
-
-def print_table(matched: Matched, classes: list[str]) -> None:
+def print_table(matched: MatchedPriors, classes: list[str]) -> None:
     table = Table(title="boxes from small to large, px of the network input")
     levels = [f"stride {s}" for s in matched.strides]
     columns = ("class", "size", *levels, "Σ target", "best", "area weight")
@@ -169,9 +99,9 @@ def main() -> None:
     item = dataset[args.index]
     image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
     boxes_and_labels(item)  # or an error in words
-    matched = Matched(model, ignore_aware_collate([item]))
+    matched = MatchedPriors(model, ignore_aware_collate([item]))
     print_table(matched, list(dataset.metainfo.get("classes", [])))
-    draw(matched, image, args.out)
+    draw_assignment(matched, image, args.out)
     print(f"picture: {args.out}")
 
 

@@ -106,7 +106,5 @@ semi_hooks = [
     dict(type="PseudoLabelMonitorHook"),
     dict(type="PseudoLabelPictureHook"),
 ]
-rising_unsup_weight = dict(
-    type="LossParamSchedulerHook", param="unsup_weight", max_value=2.0
-)
+rising_lambda_u = dict(type="LossParamSchedulerHook", param="lambda_u", max_value=2.0)
 student_lambda_bg = "student.bbox_head.loss_bg.lambda_bg"

@@ -39,5 +39,5 @@ param_scheduler = _base_.param_scheduler[:1]
 custom_hooks = [
     *[hook for hook in _base_.custom_hooks if hook.type != "EMAHook"],
     *_base_.semi_hooks,
-    dict(_base_.rising_unsup_weight, burn_in=burn_in, warmup=warmup),
+    dict(_base_.rising_lambda_u, burn_in=burn_in, warmup=warmup),
 ]

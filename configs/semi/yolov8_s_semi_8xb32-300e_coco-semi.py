@@ -33,5 +33,5 @@ default_hooks = dict(param_scheduler=dict(lr_factor=1.0))
 custom_hooks = [
     *[hook for hook in _base_.custom_hooks if hook.type != "EMAHook"],
     *_base_.semi_hooks,
-    dict(_base_.rising_unsup_weight, burn_in=burn_in, warmup=warmup),
+    dict(_base_.rising_lambda_u, burn_in=burn_in, warmup=warmup),
 ]

@@ -11,6 +11,7 @@ from ..config_file import read_config
 from ..model_config import type_name
 from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA
 from ..switching import SwitchError, switch_on, with_package
+from ..whole_file import whole_file, write_whole
 from .grid import Metric
 
 GRID, BASE = "grid.py", "base.py"
@@ -102,8 +103,9 @@ def write_grid(
         settings=settings,
     )
     out.mkdir(parents=True, exist_ok=True)
-    _to_be_compared(cfg).dump(out / BASE)
-    (out / GRID).write_text(Config(grid).pretty_text)
+    with whole_file(out / BASE) as partial:
+        _to_be_compared(cfg).dump(partial)
+    write_whole(out / GRID, Config(grid).pretty_text)
     return out / GRID, refused
 
 

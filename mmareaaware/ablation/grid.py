@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,9 @@ class Grid:
             - ``metrics``: list of dicts, see ``Metric``; the first is shown while
               the grid runs
             - ``caption``, if any: a sentence above the tables
+            - ``seed_variable``, if any: an environment variable that is the seed
+              wherever the config of a run is read, so that what a base makes of it, a
+              fold of the data, follows the seed
             - ``based_on``, if not ``base``: the config that the answer inherits
 
     Raises:
@@ -81,6 +85,7 @@ class Grid:
         self.base = cfg.base
         self.based_on = cfg.get("based_on")
         self.caption = cfg.get("caption")
+        self.seed_variable = cfg.get("seed_variable")
         self.seeds = list(cfg.seeds)
         self.baseline = cfg.baseline
         self.metrics = [Metric(**metric) for metric in cfg.metrics]
@@ -118,6 +123,16 @@ class Grid:
         """The config that a setting inherits."""
         return self.path.parent / self.settings[setting].get("base", self.base)
 
+    def variables(self, seed: int | None) -> dict[str, str]:
+        """The environment variables that the config of a run depends on.
+
+        Args:
+            seed: Of the run; None for no run.
+        """
+        if self.seed_variable is None or seed is None:
+            return {}
+        return {self.seed_variable: str(seed)}
+
     def config_text(
         self, setting: str, seed: int | None = None, folder: Path | None = None
     ) -> str:
@@ -143,6 +158,7 @@ class Grid:
         if folder is not None:
             base = Path(os.path.relpath(base, folder.resolve()))
         of_seed = "" if seed is None else f", seed {seed}"
+        of_seed += "".join(f", {k}={v}" for k, v in self.variables(seed).items())
         text = (
             f"# Setting {setting!r} of {self.path.name}{of_seed}; written by "
             f'tools/ablation.py\n_base_ = "{base.as_posix()}"\n'
@@ -164,6 +180,21 @@ class Grid:
             ValueError: The setting does not fit its base.
         """
         try:
-            return Config.fromstring(self.config_text(setting, seed), ".py")
+            with environment_with(self.variables(seed)):
+                return Config.fromstring(self.config_text(setting, seed), ".py")
         except TypeError as error:  # a dict over something that is none
             raise ValueError(f"setting {setting!r}: {error}") from error
+
+
+@contextmanager
+def environment_with(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, and put back what was there."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
+from ..whole_file import write_whole
 from .grid import Grid
 from .run import Run
 
@@ -33,9 +34,15 @@ def read_results(grid: Grid, out: Path) -> dict:
     settings = list(dict.fromkeys(run["setting"] for run in runs))
     if settings != list(grid.settings):
         command += ["--settings", *settings]
-    data = {e["data_root"]: None for e in environments if "data_root" in e}
+    noted = dict(data_root="DATA_ROOT=…/{}", percent="PERCENT={}")
+    data = {
+        text.format(e[key]): None
+        for key, text in noted.items()
+        for e in environments
+        if key in e
+    }
     return dict(
-        command="".join(f"DATA_ROOT=…/{d} " for d in data) + shlex.join(command),
+        command=" ".join([*data, shlex.join(command)]),
         grid=_shown(grid.path),
         base=_shown(grid.base_of(grid.baseline)),
         baseline=grid.baseline,
@@ -70,9 +77,8 @@ def restore_runs(grid: Grid, out: Path, record: Path) -> None:
         run = Run(grid, entry.pop("setting"), entry.pop("seed"), out)
         environment = results["environments"][entry.pop("environment")]
         if not run.metrics.exists():
-            run.folder.mkdir(parents=True, exist_ok=True)
             content = dict(**entry, environment=environment)
-            run.metrics.write_text(json.dumps(content, indent=1))
+            write_whole(run.metrics, json.dumps(content, indent=1))
 
 
 def _shown(path: Path) -> str:

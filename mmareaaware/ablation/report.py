@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from ..whole_file import whole_file, write_whole
 from .answer import find_answer
 from .grid import Grid, Metric
 from .paired import Cell, Sample, compare
@@ -38,10 +39,13 @@ def write_report(grid: Grid, out: Path) -> None:
     results = read_results(grid, out)
     if not results["runs"]:
         raise FileNotFoundError(f"no run of {grid.path} is finished in {out}")
-    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_whole(out / "results.json", json.dumps(results, indent=1) + "\n")
     table = tabulate(grid, results["runs"])
-    (out / "table.md").write_text(markdown(grid, results, table))
-    with (out / "table.csv").open("w", newline="") as file:
+    write_whole(out / "table.md", markdown(grid, results, table))
+    with (
+        whole_file(out / "table.csv") as partial,
+        partial.open("w", newline="") as file,
+    ):
         csv.writer(file).writerows(csv_rows(table))
     if _has_differences(table):
         draw(grid, table, out / "differences.png")
@@ -52,10 +56,10 @@ def write_report(grid: Grid, out: Path) -> None:
 def _write_answer(grid: Grid, out: Path, runs: list[dict]) -> None:
     answer = find_answer(runs, grid.metrics, grid.baseline)
     lines = answer_in_words(answer, grid.baseline)
-    (out / "answer.md").write_text("\n".join([*lines, ""]))
+    write_whole(out / "answer.md", "\n".join([*lines, ""]))
     (out / BEST).unlink(missing_ok=True)  # of an earlier report
     if answer is not None and answer.better:
-        (out / BEST).write_text(grid.config_text(answer.better[0], folder=out))
+        write_whole(out / BEST, grid.config_text(answer.better[0], folder=out))
 
 
 def tabulate(grid: Grid, runs: list[dict]) -> Table:
@@ -204,7 +208,8 @@ def draw(grid: Grid, table: Table, path: Path) -> None:
         "confidence interval\n(blue: better, red: worse, grey: 0 is inside)",
         fontsize=11,
     )
-    figure.savefig(path, dpi=110)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)
     plt.close(figure)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from ..whole_file import write_whole
 from .grid import Grid
 
 # What a training follows from; the other variables of a config are read by no one.
@@ -93,11 +94,10 @@ class Run:
                 )
         if any(_differences(self.folder / "test/config.py", cfg)):
             self.metrics.unlink(missing_ok=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
         text = self.grid.config_text(self.setting, self.seed, self.folder)
         if start:  # which an environment variable may have named
             text += f"load_from = {start!r}\n"
-        self.config.write_text(text)
+        write_whole(self.config, text)
 
     def finish(self, environment: dict) -> dict:
         """Write ``metrics.json`` from the newest test.
@@ -119,9 +119,7 @@ class Run:
             train_seconds=round(self._train_seconds()),
             environment=environment,
         )
-        partial = self.metrics.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=1))
-        partial.replace(self.metrics)  # all of it or nothing, whenever it is killed
+        write_whole(self.metrics, json.dumps(content, indent=1))
         return content
 
     def _train_seconds(self) -> float:

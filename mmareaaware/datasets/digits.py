@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..whole_file import write_whole
+
 IMAGE_SIZE = 256
 MIN_SIDE, MODE_SIDE, MAX_SIDE = 6, 26, 96  # px, triangular in the logarithm
 EMPTY_SHARE = 0.12  # images without any digit: where false alarms show best
@@ -40,9 +42,8 @@ def write_digits(
         progress: Wraps the images of a split, to show progress.
     """
     root = Path(root)
-    (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split, number in num_images.items():
-        (root / split).mkdir(exist_ok=True)
+        (root / split).mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng([seed, sorted(PHOTOGRAPHS).index(split)])
         glyphs = _load_glyphs(split)
         photographs = [_load_photograph(name) for name in PHOTOGRAPHS[split]]
@@ -70,7 +71,7 @@ def write_digits(
             annotations=annotations,
             categories=[dict(id=i, name=str(i)) for i in range(10)],
         )
-        (root / "annotations" / f"{split}.json").write_text(json.dumps(content))
+        write_whole(root / f"annotations/{split}.json", json.dumps(content))
 
 
 def _load_glyphs(split: str) -> list[list[np.ndarray]]:

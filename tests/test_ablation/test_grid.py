@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from mmengine.config import Config
 
@@ -61,3 +63,30 @@ def test_a_setting_that_does_not_fit_its_base(grid_file):
     grid_file.write_text(grid_file.read_text().replace("_delete_=True, ", ""))
     with pytest.raises(ValueError, match=r"setting 'power': .*_delete_=True"):
         Grid(grid_file).load("power", 0)
+
+
+OF_FOLDS = """
+base = "../base.py"
+seeds = [3, 5]
+seed_variable = "FOLD"
+baseline = "baseline"
+metrics = [dict(key="coco/bbox_mAP", name="AP")]
+settings = dict(baseline=dict(gain=1))
+"""
+
+
+@pytest.mark.parametrize("before", [None, "7"])
+def test_a_base_may_follow_the_seed(grid_file, tmp_path, monkeypatch, before):
+    monkeypatch.delenv("FOLD", raising=False)
+    if before:
+        monkeypatch.setenv("FOLD", before)
+    (tmp_path / "base.py").write_text('model = dict(data="train.{{$FOLD:1}}.json")')
+    grid_file.write_text(OF_FOLDS)
+    grid = Grid(grid_file)
+    assert grid.load("baseline", 3).model.data == "train.3.json"
+    assert grid.load("baseline", 5).model.data == "train.5.json"
+    assert os.environ.get("FOLD") == before
+    text = grid.config_text("baseline", 3)
+    assert text.startswith("# Setting 'baseline' of grid.py, seed 3, FOLD=3; written")
+    assert "FOLD" not in grid.config_text("baseline")  # the answer is for any fold
+    assert grid.variables(None) == {}

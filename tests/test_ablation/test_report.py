@@ -97,6 +97,16 @@ def test_record(grid, out):
     assert last["environment"] == 0
 
 
+def test_the_command_says_how_much_was_labelled(grid, out):
+    path = out / "power/seed1/metrics.json"
+    content = json.loads(path.read_text())
+    content["environment"]["percent"] = "5"
+    path.write_text(json.dumps(content))
+    write_report(grid, out)
+    command = json.loads((out / "results.json").read_text())["command"]
+    assert command.startswith("DATA_ROOT=…/hit_uav PERCENT=5 python tools/")
+
+
 def test_runs_of_several_environments(grid, out):
     path = out / "power/seed1/metrics.json"
     content = json.loads(path.read_text())

@@ -1,4 +1,5 @@
 from itertools import chain
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -7,9 +8,11 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.hooks import DistSamplerSeedHook
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from mmengine.runner import Runner
+from torch import distributed
 from torch.utils.data import ConcatDataset, Dataset
 
 from mmareaaware.datasets import SemiBatchSampler
+from tests.two_processes import rank_0_of_2
 
 
 class Numbers(Dataset):
@@ -135,16 +138,22 @@ def test_wrong_sampler_and_data_set():
         SemiBatchSampler(DefaultSampler(three), 2)
 
 
+LOADER = dict(
+    batch_size=4,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="SemiBatchSampler", source_ratio=[1, 3]),
+    collate_fn=dict(type="default_collate"),
+)
+
+
 @pytest.fixture
 def loader_config(monkeypatch):
     for registry in (DATASETS, DATA_SAMPLERS):
         monkeypatch.setattr(registry, "_module_dict", dict(registry._module_dict))
     DATASETS.register_module(name="Both", module=both)
     return dict(
-        batch_size=4,
-        num_workers=0,
-        sampler=dict(type="DefaultSampler", shuffle=True),
-        batch_sampler=dict(type="SemiBatchSampler", source_ratio=[1, 3]),
+        LOADER,
         collate_fn=dict(type="pseudo_collate"),
         dataset=dict(type="Both", labelled=7, unlabelled=20),
     )
@@ -168,3 +177,40 @@ def test_mmengine_builds_it_and_sets_its_epoch(loader_config):
         )
         assert rows[-1] == batches(make(seed=5), epoch)
     assert rows[0] != rows[1]
+
+
+def drawn_by_both(rank, world_size):
+    """What each rank's loader gives in three epochs, and a new one in the third."""
+
+    def rows(loader, epoch):
+        runner = SimpleNamespace(
+            epoch=epoch, train_loop=SimpleNamespace(dataloader=loader)
+        )
+        DistSamplerSeedHook().before_train_epoch(runner)
+        return [
+            list(zip(*(n.tolist() for n in batch), strict=True)) for batch in loader
+        ]
+
+    def loader():
+        config = dict(LOADER, dataset=both(labelled=7, unlabelled=24))
+        return Runner.build_dataloader(config, seed=5)
+
+    first = loader()
+    drawn = [rows(first, epoch) for epoch in range(3)]
+    results = [None] * world_size
+    distributed.all_gather_object(results, (drawn, rows(loader(), 2)))
+    return results
+
+
+def test_two_processes(free_port):
+    per_rank = rank_0_of_2(drawn_by_both, free_port)
+    everything = [(1, index) for index in range(24)]
+    for epoch in range(3):
+        seen = [
+            [item for batch in drawn[epoch] for item in batch if item[0] == 1]
+            for drawn, _ in per_rank
+        ]
+        assert len(seen[0]) == len(seen[1]) == 12
+        assert sorted(seen[0] + seen[1]) == everything
+    for drawn, resumed in per_rank:
+        assert resumed == drawn[2] != drawn[1]

@@ -1,6 +1,5 @@
 import json
-import runpy
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -137,20 +136,16 @@ def test_what_cannot_be_split(percent, folds, message):
 
 
 @pytest.fixture
-def run_tool(monkeypatch):
-    def run(*args) -> None:
-        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, args)])
-        runpy.run_path(str(TOOL), run_name="__main__")
-
-    return run
+def call(run_tool):
+    return partial(run_tool, "dataset_converters/split_semi.py")
 
 
-def test_tool(run_tool, tmp_path, capsys):
+def test_tool(call, tmp_path, capsys):
     file = tmp_path / "annotations/train.json"
     file.parent.mkdir()
     content = random_coco(np.random.default_rng(1), 40, 3)
     file.write_text(json.dumps(content))
-    run_tool(file, "--percents", 10, 25, "--folds", 2)
+    call(file, "--percents", 10, 25, "--folds", 2)
     written = tmp_path / "semi_anns"
     assert len(list(written.glob("*.json"))) == 8
     labelled = json.loads((written / "train.2@25.json").read_text())
@@ -162,16 +157,16 @@ def test_tool(run_tool, tmp_path, capsys):
     numbers = [int(n) for n in row.replace("│", " ").split()[1:]]
     assert numbers[1] + numbers[3] == count(content).boxes["c0"]
     before = {p: json.loads(p.read_text()) for p in written.iterdir()}
-    run_tool(file, "--percents", 10, 25, "--folds", 2, "--strip")
+    call(file, "--percents", 10, 25, "--folds", 2, "--strip")
     for path, part in before.items():
         if "unlabeled" in path.name:
             part["annotations"] = []
         assert json.loads(path.read_text()) == part
 
 
-def test_tool_says_in_one_line_what_is_wrong(run_tool, tmp_path):
+def test_tool_says_in_one_line_what_is_wrong(call, tmp_path):
     with pytest.raises(SystemExit, match=r"^error: .*none.json: No such file[^\n]*$"):
-        run_tool(tmp_path / "none.json")
+        call(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,8 @@
 """Every so many of the recipes that MMYOLO and MMDetection bring."""
 
-import sys
-
 import pytest
 
-from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools/analysis"))
-import stock_recipes
+from mmareaaware.switching import stock_recipes
 
 NOT_READ = {"ImportError", "ModuleNotFoundError", "FileNotFoundError", "has no model"}
 

@@ -11,14 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from mmengine.config import Config
 
-from mmareaaware.ablation import Grid, Run
+from mmareaaware.ablation import Grid, Run, training
 from mmareaaware.environment import num_cores
 from tests.conftest import ROOT
 
 TOOL = ROOT / "tools/ablation.py"
-sys.path.insert(0, str(TOOL.parent))
-import ablation  # noqa: E402
-
 BASELINE = ROOT / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
 GRID = """
 base = "base.py"
@@ -68,11 +65,11 @@ settings = dict(baseline=dict(), bad=dict(what="broken"), good=dict(gain=1))
 
 
 @pytest.fixture
-def main(tmp_path, monkeypatch):
+def main(tmp_path, monkeypatch, run_tool):
     """The command line, in this process, with tools that take no time."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(ablation, "TOOLS", tmp_path / "tools")
+    monkeypatch.setattr(training, "TOOLS", tmp_path / "tools")
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools/train.py").write_text(TRAIN)
     (tmp_path / "tools/test.py").write_text(TEST)
@@ -81,10 +78,8 @@ def main(tmp_path, monkeypatch):
 
     def main(*arguments) -> int | str:
         """The exit status, or the message in its place."""
-        command = ["ablation.py", "grid.py", "--out", "out", *arguments]
-        monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as error:
-            ablation.main()
+            run_tool("ablation.py", "grid.py", "--out", "out", *arguments)
         return error.value.code
 
     handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -140,13 +135,31 @@ def test_choices(main, tmp_path, monkeypatch):
     assert results["seeds"] == [0, 1, 5]
 
 
-def test_report_only(main, tmp_path):
+def test_a_variable_that_is_the_seed(main, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOLD", "9")
+    grid = tmp_path / "grid.py"
+    grid.write_text(f"{grid.read_text()}\nseed_variable = 'FOLD'")
+    (tmp_path / "base.py").write_text("train_cfg = 'fold {{$FOLD:1}}'")
+    for tool, text in dict(train=TRAIN, test=TEST).items():
+        note = f"open('folds.txt', 'a').write(' {tool} ' + os.environ['FOLD'])"
+        (tmp_path / f"tools/{tool}.py").write_text(f"{text}\nimport os\n{note}\n")
+    assert main("--settings", "good") == 0
+    assert (tmp_path / "folds.txt").read_text() == " train 0 test 0 train 1 test 1"
+    for seed in (0, 1):  # what the runner keeps is that of the seed
+        kept = tmp_path / f"out/good/seed{seed}/train/config.py"
+        kept.write_text(f"train_cfg='fold {seed}'\nrandomness=dict(seed={seed})")
+    assert main("--settings", "good") == 0
+    kept.write_text(kept.read_text().replace("fold 1", "fold 2"))
+    assert "train_cfg='fold 2', and now it is 'fold 1'" in main("--settings", "good")
+
+
+def test_report_only(main, tmp_path, run_tool):
     assert "no run of grid.py is finished in out" in main("--report-only")
     assert main("--settings", "good", "--seeds", "0") == 0
     (tmp_path / "out/table.md").unlink()
     started(tmp_path)
-    sys.argv.append("--report-only")
-    ablation.main()
+    chosen = ("--settings", "good", "--seeds", "0")
+    run_tool("ablation.py", "grid.py", "--out", "out", *chosen, "--report-only")
     assert (tmp_path / "out/table.md").exists()
     assert not started(tmp_path)
 
@@ -185,8 +198,8 @@ def test_a_folder_is_in_use_as_long_as_a_training_that_was_started(main, tmp_pat
     run = Run(Grid("grid.py"), "good", 0, tmp_path / "out")
     run.folder.mkdir(parents=True)
     with ThreadPoolExecutor(1) as pool:
-        with ablation.locked(run.out) as lock_file:
-            trainer = ablation.Trainer(1, lock_file)
+        with training.locked(run.out) as lock_file:
+            trainer = training.Trainer(1, lock_file)
             future = pool.submit(trainer, run)
             while not (tmp_path / "begun").exists():
                 assert not future.done(), future.exception()
@@ -194,9 +207,9 @@ def test_a_folder_is_in_use_as_long_as_a_training_that_was_started(main, tmp_pat
         # As if the tool had been killed, and not what it had started
         assert "out is in use" in main()
         trainer.stop()
-        with pytest.raises(ablation.RunFailedError, match=r"train.py ended with -15"):
+        with pytest.raises(training.RunFailedError, match=r"train.py ended with -15"):
             future.result()
-    with ablation.locked(run.out):
+    with training.locked(run.out):
         pass
 
 
@@ -223,7 +236,7 @@ def test_a_signal_that_comes_while_an_object_is_freed(main, monkeypatch):
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(ablation, "summary", lambda *_: str(Freed()))
+    monkeypatch.setattr(training, "summary", lambda *_: str(Freed()))
     assert main("--settings", "baseline", "good") == 128 + signal.SIGTERM
 
 
@@ -264,7 +277,7 @@ def test_a_killed_training_goes_on(tmp_path, demo_options):
     assert "| power | 1 |" in (out / "table.md").read_text()
 
 
-def test_from_a_config_to_an_answer(tmp_path, monkeypatch, main, capsys):
+def test_from_a_config_to_an_answer(tmp_path, main, run_tool, capsys):
     (tmp_path / "mine.py").write_text(
         '_base_ = "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"'
     )
@@ -273,16 +286,14 @@ def test_from_a_config_to_an_answer(tmp_path, monkeypatch, main, capsys):
     helps = '"bg_penalty=5.0" in pathlib.Path(config).read_text()'
     text = TEST.replace("coco/bbox_mAP", "coco/bbox_mAP_s").replace(found, helps)
     (tmp_path / "tools/test.py").write_text(text)
-    command = ["ablation.py", "--config", "mine.py", "--checkpoint", "start.pth"]
-    monkeypatch.setattr(sys, "argv", [*command, "--out", "mine", "--seeds", "0", "1"])
+    asked = ("--config", "mine.py", "--checkpoint", "start.pth", "--seeds", "0", "1")
     with pytest.raises(SystemExit) as end:
-        ablation.main()
+        run_tool("ablation.py", *asked, "--out", "mine")
     assert end.value.code == 0
     assert "**Take `penalty`**: the config is `best.py`" in capsys.readouterr().out
     best = Config.fromfile(tmp_path / "mine/best.py")
     assert best.model.bbox_head.loss_bg.lambda_bg == 5
     assert best.load_from == str(tmp_path / "start.pth")
-    monkeypatch.setattr(sys, "argv", ["ablation.py", "--out", "mine"])
     with pytest.raises(SystemExit):
-        ablation.main()
+        run_tool("ablation.py", "--out", "mine")
     assert "give a grid, or --config" in capsys.readouterr().err

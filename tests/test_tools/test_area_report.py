@@ -1,6 +1,5 @@
 import json
 import re
-import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -13,14 +12,12 @@ from mmyolo.registry import MODELS
 
 from mmareaaware.analysis import (
     area_report,
+    figure,
     open_config,
     read_training_boxes,
     summarise,
 )
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools/analysis"))
-import area_report_figure as figure
 
 CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 
@@ -127,10 +124,9 @@ def test_a_stock_detector_and_images(run, retinanet, tmp_path):
     assert (tmp_path / "report/area_report.png").exists()
 
 
-def test_a_weight_switched_on(root, retinanet, tmp_path, monkeypatch):
-    out = ["--out", str(tmp_path), "--area-aware", "StepAreaWeight"]
-    monkeypatch.setattr(sys, "argv", ["area_report.py", *retinanet, *out])
-    runpy.run_path(str(root / "tools/analysis/area_report.py"), run_name="__main__")
+def test_a_weight_switched_on(run_tool, retinanet, tmp_path):
+    out = ["--out", tmp_path, "--area-aware", "StepAreaWeight"]
+    run_tool("analysis/area_report.py", *retinanet, *out)
     (weight,) = json.loads((tmp_path / "area_report.json").read_text())["area_weights"]
     assert weight["module"] == "bbox_head"
     assert weight["area_weight"].startswith("StepAreaWeight")

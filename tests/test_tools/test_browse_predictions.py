@@ -1,6 +1,6 @@
 import json
-import sys
 from collections import Counter
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pytest
@@ -12,11 +12,8 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmareaaware.visualization import MatchedImages
+from mmareaaware.visualization import MatchedImages, browse
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
-import browse_predictions
 
 CONFIG = ROOT / "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 CLASSES = ("cat", "dog")
@@ -89,7 +86,7 @@ def counts(boxes=0, correct=0, missed=0, **kinds) -> dict:
 
 
 def test_counts_and_pictures_from_the_worst_on(images, tmp_path):
-    returned = browse_predictions.write(images, CLASSES, tmp_path / "out")
+    returned = browse.write_pictures(images, CLASSES, tmp_path / "out")
     expected = [
         dict(
             image=str(tmp_path / "worst.jpg"),
@@ -111,7 +108,7 @@ def test_counts_and_pictures_from_the_worst_on(images, tmp_path):
 
 
 def test_only_the_worst(images, tmp_path):
-    returned = browse_predictions.write(images, CLASSES, tmp_path / "out", num=1)
+    returned = browse.write_pictures(images, CLASSES, tmp_path / "out", num=1)
     assert len(returned) == 3
     pictures = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert pictures == ["001_worst.png", "overview.png"]
@@ -131,7 +128,7 @@ def drawn(axis) -> tuple[Counter, list[str]]:
 
 
 def test_what_is_drawn(images):
-    figure = browse_predictions.draw(images[2], CLASSES)
+    figure = browse.draw_image(images[2], CLASSES)
     truth, detections = figure.axes
     boxes, labels = drawn(truth)
     assert boxes == Counter(
@@ -158,7 +155,7 @@ def test_what_is_drawn(images):
 
 
 def test_the_overview_has_errors_and_correct_detections_in_one(images):
-    figure = browse_predictions.draw_overview(images[::-1])
+    figure = browse.draw_overview(images[::-1])
     boxes, labels = drawn(figure.axes[0])
     styles = Counter(style[:2] for style in boxes.elements())
     assert styles == {
@@ -176,7 +173,7 @@ def test_the_overview_has_errors_and_correct_detections_in_one(images):
 
 def test_small_images_are_magnified_to_whole_pixels(images, tmp_path):
     """40 × 30 px, 25 times: twice 1000 × 750 px and the margins."""
-    figure = browse_predictions.draw(images[0], CLASSES)
+    figure = browse.draw_image(images[0], CLASSES)
     figure.savefig(tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.size == (2 * 1000 + 3 * 10, 750 + 2 * 30)
@@ -194,15 +191,8 @@ def test_missing_ground_truth_is_named(samples):
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """The tool, as from a command line."""
-
-    def call(*arguments):
-        arguments = ["browse_predictions.py", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        browse_predictions.main()
-
-    return call
+def call(run_tool):
+    return partial(run_tool, "browse_predictions.py")
 
 
 @pytest.fixture
@@ -271,9 +261,7 @@ def test_wrong_arguments_are_named(
 
 def test_names_without_a_font_become_numbers(monkeypatch):
     monkeypatch.setitem(plt.rcParams, "font.family", ["DejaVu Sans"])
-    monkeypatch.setattr(
-        browse_predictions, "fonts_for", lambda text: (["DejaVu Sans"], {"猫"})
-    )
+    monkeypatch.setattr(browse, "fonts_for", lambda text: (["DejaVu Sans"], {"猫"}))
     with pytest.warns(UserWarning, match="letters of 猫: .*Noto Sans"):
-        names = browse_predictions.drawable(["cat", "猫", "Цапля"])
+        names = browse.drawable(["cat", "猫", "Цапля"])
     assert names == ["cat", "class 1", "Цапля"]

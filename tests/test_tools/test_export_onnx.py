@@ -1,14 +1,15 @@
-import sys
-
+import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
+from mmareaaware.conversion.onnx_export import (
+    Deployed,
+    export_onnx,
+    largest_difference,
+)
 from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools"))
-import export_onnx
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,31 @@ def detector():
 
 def test_onnx_runtime_agrees_for_any_batch(detector, tmp_path):
     path, size = tmp_path / "model.onnx", (64, 96)
-    export_onnx.export(detector, path, size)
+    export_onnx(detector, path, size)
     for batch in (1, 3):
-        difference = export_onnx.largest_difference(detector, path, size, batch)
+        difference = largest_difference(detector, path, size, batch)
         assert max(difference) < 1e-4
+
+
+def test_a_score_shift_is_exported(tmp_path):
+    """Onnx Runtime's scores less those without it, as logits, are the shifts."""
+    cfg = Config.fromfile(ROOT / "configs/yolo11/yolo11_n_bg-max_8xb16-500e_coco.py")
+    cfg.model.bbox_head.score_shift = dict(type="SizeScoreShift", sides=(4, 12, 64))
+    torch.manual_seed(0)
+    detector = MODELS.build(cfg.model).eval()
+    size = (64, 96)
+    images = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        boxes, plain = Deployed(detector, size)(images)
+    shift = detector.bbox_head.score_shift
+    shift.shifts.copy_(torch.tensor([2.0, -1.0, 3.0]))
+    export_onnx(detector, tmp_path / "model.onnx", size)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    found = torch.tensor(session.run(["scores"], {"images": images.numpy()})[0])
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1, keepdim=True)
+    expected = (plain.logit() + shift.at(areas)).sigmoid()
+    assert (expected - plain).abs().max() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_outputs_are_those_of_the_head(detector):
@@ -37,7 +59,7 @@ def test_outputs_are_those_of_the_head(detector):
     size = (64, 96)
     images = torch.rand(1, 3, *size)
     with torch.no_grad():
-        boxes, scores = export_onnx.Deployed(detector, size)(images)
+        boxes, scores = Deployed(detector, size)(images)
         head = detector.bbox_head
         maps = head(detector.neck(detector.backbone(images)))
         meta = dict(ori_shape=size, pad_param=None, scale_factor=(1, 1))
@@ -69,4 +91,4 @@ def test_outputs_are_those_of_the_head(detector):
 )
 def test_wrong_options_are_refused(detector, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
-        export_onnx.export(detector, tmp_path / "model.onnx", **options)
+        export_onnx(detector, tmp_path / "model.onnx", **options)

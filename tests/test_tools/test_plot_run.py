@@ -1,7 +1,7 @@
 import io
 import json
 import re
-import sys
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,10 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools/analysis"))
-import plot_run
+from mmareaaware.visualization.curves import draw_curves, read_run
 
 
 class Model(BaseModel):
@@ -69,7 +66,7 @@ def test_logs_of_mmengine(by_epoch, tmp_path):
         default_scope="mmengine",
         experiment_name=tmp_path.name,
     ).train()
-    training, validation = plot_run.read_run(tmp_path)
+    training, validation = read_run(tmp_path)
     assert training["loss"][0].tolist() == list(range(1, 13))
     assert validation["mAP"].tolist() == [[6, 12], [1, 2]]
 
@@ -107,7 +104,7 @@ def test_a_resumed_run_replaces_what_it_repeats(tmp_path):
         validation(3, mAP=0.3),
     )
     write_log(tmp_path, "20260103_000000", validation(0, mAP=0.8))  # not of a training
-    training_curves, validation_curves = plot_run.read_run(tmp_path)
+    training_curves, validation_curves = read_run(tmp_path)
     assert training_curves["loss"].tolist() == [[10, 20, 30], [4, 3, 2]]
     assert validation_curves["mAP"].tolist() == [[10, 20, 30], [0.1, 0.2, 0.3]]
 
@@ -116,7 +113,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path):
     write_log(tmp_path, "20260101_000000", training(10, 1, loss=4.0))
     (log,) = tmp_path.glob("*/vis_data/scalars.json")
     log.write_text(log.read_text() + '\n{"iter": 20, "lo')
-    curves, _ = plot_run.read_run(tmp_path)
+    curves, _ = read_run(tmp_path)
     assert curves["loss"].tolist() == [[10], [4]]
 
 
@@ -189,8 +186,8 @@ def panels(figure) -> dict:
 
 
 def test_panels_of_two_runs(work_dirs):
-    runs = {path.name: plot_run.read_run(path) for path in work_dirs}
-    figure = plot_run.draw(runs)
+    runs = {path.name: read_run(path) for path in work_dirs}
+    figure = draw_curves(runs)
     found = panels(figure)
     assert list(found) == [
         "loss",
@@ -221,8 +218,8 @@ def test_panels_of_two_runs(work_dirs):
 
 
 def test_more_runs_than_colours_differ_in_their_lines(work_dirs):
-    run = plot_run.read_run(work_dirs[0])
-    figure = plot_run.draw({f"run {i}": run for i in range(9)})
+    run = read_run(work_dirs[0])
+    figure = draw_curves({f"run {i}": run for i in range(9)})
     lines = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(lines) == 9
 
@@ -235,7 +232,7 @@ def test_smoothing_leaves_schedules_and_validations(tmp_path):
             training(i, i, loss=loss, lr=float(i), bg_penalty_mean=float(i)),
             validation(i, mAP=float(i)),
         )
-    found = panels(plot_run.draw({"run": plot_run.read_run(tmp_path)}, smooth=2))
+    found = panels(draw_curves({"run": read_run(tmp_path)}, smooth=2))
     values = {title: lines[0][2] for title, lines in found.items()}
     nan = float("nan")
     assert values["loss"] == pytest.approx([4, 3, 2.5, nan, nan, 3], nan_ok=True)
@@ -244,25 +241,17 @@ def test_smoothing_leaves_schedules_and_validations(tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """The tool, as from a command line."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["plot_run.py", *map(str, arguments)])
-        plot_run.main()
-
-    return call
+def call(run_tool):
+    return partial(run_tool, "analysis/plot_run.py")
 
 
 def test_picture(call, work_dirs, tmp_path, capsys):
     """The file is what draw() draws of these runs, labels and smoothing."""
     out = tmp_path / "new/curves.png"
     call(*work_dirs, "--out", out, "--labels", "a", "b", "--smooth", "2")
-    runs = map(plot_run.read_run, work_dirs)
+    runs = map(read_run, work_dirs)
     expected = io.BytesIO()
-    plot_run.draw(dict(zip("ab", runs, strict=True)), smooth=2).savefig(
-        expected, dpi=110
-    )
+    draw_curves(dict(zip("ab", runs, strict=True)), smooth=2).savefig(expected, dpi=110)
     expected.seek(0)
     assert np.array_equal(plt.imread(out), plt.imread(expected))
     assert f"picture: {out}" in capsys.readouterr().out

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -191,7 +190,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
 
 
 @pytest.fixture
-def start(root, tmp_path, monkeypatch):
+def start(run_tool, tmp_path, monkeypatch):
     """Calls a tool in this process with a config; the config that the Runner gets."""
 
     def start(tool, text, *arguments):
@@ -201,9 +200,7 @@ def start(root, tmp_path, monkeypatch):
         monkeypatch.setattr(
             Runner, "from_cfg", lambda cfg: started.append(cfg) or Mock()
         )
-        arguments = [str(config), *arguments, "--work-dir", str(tmp_path)]
-        monkeypatch.setattr(sys, "argv", [tool, *arguments])
-        runpy.run_path(str(root / "tools" / tool), run_name="__main__")
+        run_tool(tool, config, *arguments, "--work-dir", tmp_path)
         (cfg,) = started
         return cfg
 

@@ -8,12 +8,9 @@ from mmengine.registry import DATASETS
 from mmengine.structures import InstanceData
 from PIL import Image
 
+from mmareaaware.conversion.visdrone import CLASSES
 from mmareaaware.evaluation import BackgroundFPMetric, SizeBinnedCocoMetric
 from mmareaaware.evaluation.size_binned_coco_metric import EVALUATORS
-from tests.conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "tools/dataset_converters"))
-from visdrone2coco import CLASSES
 
 META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "instances")
 

@@ -16,8 +16,10 @@ import argparse
 import json
 from pathlib import Path
 
+import matplotlib
 import torch
-from area_report_figure import draw, shares_by_name
+
+matplotlib.use("Agg")
 from mmengine.config import DictAction
 from mmengine.registry import MODELS
 from rich.console import Console
@@ -35,7 +37,9 @@ from mmareaaware.analysis import (
     what_is_not_seen,
 )
 from mmareaaware.analysis.area_report import SIZES
+from mmareaaware.analysis.figure import draw_report, shares_by_name
 from mmareaaware.switching import add_switches, apply_switches
+from mmareaaware.whole_file import write_whole
 
 SHOWN_INPUTS = 4
 SHOWN_CLASSES = 20  # in the table; all are in the JSON file
@@ -170,11 +174,10 @@ def main() -> None:
         not_seen=what_is_not_seen(cfg),
     )
     print_report(found, Console(width=max(100, Console().width)))
-    args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "area_report.json"
-    path.write_text(json.dumps(found, indent=1))
+    write_whole(path, json.dumps(found, indent=1))
     weightings = [*report.weightings, *([suggested] if suggested else [])]
-    draw(found, weightings, path.with_suffix(".png"))
+    draw_report(found, weightings, path.with_suffix(".png"))
     print(f"numbers: {path}\npicture: {path.with_suffix('.png')}")
 
 

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmareaaware.datasets import digits
+from mmareaaware.whole_file import whole_file, write_whole
 
 CONFIG = (
     Path(__file__).parents[2]
@@ -49,7 +50,7 @@ def write_sparse_digits(root: Path) -> None:
         for annotation in content["annotations"]:
             annotation["category_id"] = 0
         content["categories"] = [dict(id=0, name=CLASS)]
-        path.write_text(json.dumps(content))
+        write_whole(path, json.dumps(content))
 
 
 def train(weights: tuple[float, float], seed: int, args: argparse.Namespace) -> dict:
@@ -111,7 +112,8 @@ def draw(runs: list[dict], path: Path) -> None:
     axis.yaxis.set_major_formatter("{x:g}")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=110)
 
 
 def main() -> None:

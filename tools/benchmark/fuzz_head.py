@@ -21,6 +21,7 @@ from measuring import write_record
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default="work_dirs/fuzz_head")
     args = parser.parse_args()
     counts, first = Counter(), {}
-    for case in range(args.first, args.first + args.cases):
+    for case in track(range(args.first, args.first + args.cases), "cases"):
         outcome = run(case)
         counts[outcome] += 1
         first.setdefault(outcome, case)

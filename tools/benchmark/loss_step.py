@@ -37,6 +37,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.whole_file import whole_file
 
 STRIDES = (8, 16, 32)
 REG_MAX = 16
@@ -261,7 +262,8 @@ def plot(results: list[dict], names: list[str], path: Path) -> None:
         f"{case['images']} images of {case['size']} px, {case['classes']} classes, "
         f"{'amp, ' if case['amp'] else ''}{DEVICE}"
     )
-    figure.savefig(path, dpi=120)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120)
 
 
 def parse_args() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 import mmareaaware.environment
+from mmareaaware.whole_file import write_whole
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -108,7 +109,8 @@ def write_record(path: Path, results: list[dict]) -> None:
     """Write what was measured as JSON, a line for each case."""
     lines = ",\n".join(json.dumps(result) for result in results)
     head = json.dumps(environment())
-    path.write_text(f'{{"environment": {head},\n"results": [\n{lines}\n]}}\n')
+    text = f'{{"environment": {head},\n"results": [\n{lines}\n]}}\n'
+    write_whole(path, text)
 
 
 def environment() -> str:

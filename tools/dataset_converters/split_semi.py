@@ -23,6 +23,7 @@ from mmareaaware.datasets.split_semi import (
     split_semi,
     take_images,
 )
+from mmareaaware.whole_file import write_whole
 
 
 def report(title: str, labelled: dict, unlabelled: dict) -> Table:
@@ -47,7 +48,6 @@ def write_splits(args: argparse.Namespace) -> None:
     content = read_coco(args.ann_file)
     out = args.out or args.ann_file.resolve().parent.parent / "semi_anns"
     splits = {p: split_semi(content, p, args.folds, args.seed) for p in args.percents}
-    out.mkdir(parents=True, exist_ok=True)
     everything = {image["id"] for image in content["images"]}
     for percent, folds in splits.items():
         for number, ids in enumerate(folds, 1):
@@ -58,8 +58,8 @@ def write_splits(args: argparse.Namespace) -> None:
             Console().print(report(title, labelled, unlabelled))
             if args.strip:
                 unlabelled["annotations"] = []
-            (out / f"{title}.json").write_text(json.dumps(labelled))
-            (out / f"{title}-unlabeled.json").write_text(json.dumps(unlabelled))
+            write_whole(out / f"{title}.json", json.dumps(labelled))
+            write_whole(out / f"{title}-unlabeled.json", json.dumps(unlabelled))
     print(f"written to {out}")
 
 

@@ -20,6 +20,7 @@ from mmareaaware.conversion.yolo_labels import (
     read_data_yaml,
     to_coco,
 )
+from mmareaaware.whole_file import write_whole
 
 
 def write(data: YoloData, split: str, out: Path) -> None:
@@ -28,7 +29,7 @@ def write(data: YoloData, split: str, out: Path) -> None:
         data, split, progress=lambda images: track(images, description=split)
     )
     file = out / f"{split}.json"
-    file.write_text(json.dumps(content))
+    write_whole(file, json.dumps(content))
     print(
         f"{file}: {len(content['images'])} images, "
         f"{len(content['annotations'])} boxes, {len(data.classes)} classes"
@@ -49,7 +50,6 @@ def main() -> None:
     try:
         data = read_data_yaml(args.data)
         out = args.out or data.root / "annotations"
-        out.mkdir(parents=True, exist_ok=True)
         for split in data.splits:
             write(data, split, out)
     except (YoloDataError, OSError) as error:

@@ -14,6 +14,7 @@ import torch
 
 from mmareaaware.conversion.p2_level import Origin, add_p2_level, number_of_classes
 from mmareaaware.conversion.torch_file import find_state_dict, read_torch_file
+from mmareaaware.whole_file import whole_file
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,8 +43,9 @@ def main() -> None:
         state, origins = add_p2_level(find_state_dict(content, args.checkpoint))
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict=state, meta=dict(source=args.checkpoint.name)), args.out)
+    meta = dict(source=args.checkpoint.name)
+    with whole_file(args.out) as partial:
+        torch.save(dict(state_dict=state, meta=meta), partial)
     print(table(origins))
     print(
         f"{len(state)} entries written to {args.out}\n"

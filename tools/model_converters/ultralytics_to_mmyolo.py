@@ -21,6 +21,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmareaaware.config_file import read_config
 from mmareaaware.conversion.torch_file import find_state_dict, read_torch_file
 from mmareaaware.conversion.ultralytics_weights import from_ultralytics, to_ultralytics
+from mmareaaware.whole_file import whole_file
 
 
 def build(config: str | Path) -> torch.nn.Module:
@@ -80,11 +81,11 @@ def main() -> None:
             result, dropped = from_ultralytics(source, model, args.drop_class_branch)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
-    args.target.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(source=args.source.name, config=Path(args.config).name)
-    torch.save(
-        result if args.reverse else dict(state_dict=result, meta=meta), args.target
-    )
+    with whole_file(args.target) as partial:
+        torch.save(
+            result if args.reverse else dict(state_dict=result, meta=meta), partial
+        )
     for name in dropped:
         print(f"dropped {name}")
     print(f"{len(result)} entries written to {args.target}, {len(dropped)} dropped")

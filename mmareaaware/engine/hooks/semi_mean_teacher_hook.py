@@ -50,7 +50,7 @@ class SemiMeanTeacherHook(Hook):
 
     Example:
         >>> custom_hooks = [
-        ...     dict(type='LossParamSchedulerHook', param='unsup_weight', burn_in=5,
+        ...     dict(type='LossParamSchedulerHook', param='lambda_u', burn_in=5,
         ...          warmup=5, max_value=2.0),
         ...     dict(type='SemiMeanTeacherHook')]
     """

@@ -9,7 +9,7 @@ from torch import nn
 
 from .loss_param_scheduler_hook import LossParamSchedulerHook
 
-PARAM = "unsup_weight"
+PARAM = "lambda_u"
 
 
 class Phase(IntEnum):
@@ -21,7 +21,7 @@ class Phase(IntEnum):
 
 
 class SemiPhases(NamedTuple):
-    """What a run's schedule of ``unsup_weight`` says of every iteration.
+    """What a run's schedule of ``lambda_u`` says of every iteration.
 
     Computed from the iteration alone, so a resumed run agrees with itself.
     """

@@ -26,6 +26,7 @@ from .area_aware_query_heads import (
     AreaAwareDINOHead,
     AreaAwareQueryHeadMixin,
 )
+from .size_score_shift import SizeScoreShift
 
 __all__ = [
     "AreaAwareATSSHead",
@@ -45,6 +46,7 @@ __all__ = [
     "AreaAwareRetinaHead",
     "AreaAwareSSDHead",
     "AreaAwareTOODHead",
+    "SizeScoreShift",
 ]
 
 if has_mmyolo():

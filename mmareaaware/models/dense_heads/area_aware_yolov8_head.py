@@ -27,6 +27,7 @@ from .distance_shift import shift_distances
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
 from .object_balance import check_balance
+from .size_score_shift import ScoreShiftMixin
 from .yolo_box_losses import are_yolov8s, box_losses, fused_box_losses
 from .yolo_matching import (
     DenseMatching,
@@ -42,7 +43,7 @@ from .yolo_weights import weigh
 
 
 @MODELS.register_module()
-class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
+class AreaAwareYOLOv8Head(FastSamplesMixin, ScoreShiftMixin, YOLOv8Head):
     """``YOLOv8Head`` for size-aware classification losses and a background penalty.
 
     Serves YOLOv8 and YOLO11, which differ in the head module only. With stock losses
@@ -72,6 +73,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, YOLOv8Head):
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
+            ``score_shift``: see `ScoreShiftMixin`.
 
     Raises:
         ValueError: A per-class setting of ``loss_cls`` does not fit the class count,

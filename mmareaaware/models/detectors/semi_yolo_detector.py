@@ -25,6 +25,7 @@ from ..task_modules import SparseTaskAlignedAssigner
 UNLABELLED = ("unsup_teacher", "unsup_student")
 BRANCHES = ("sup", *UNLABELLED)
 NETWORKS = ("teacher", "student")
+TESTED_ON = ("predict_on", "forward_on", "extract_feat_on")
 
 
 @MODELS.register_module()
@@ -44,13 +45,13 @@ class SemiYOLODetector(SemiBaseDetector):
     weigh as much as all labelled ones, and the background of all images with it.
 
     Goes with ``SemiMeanTeacherHook``, which makes the teacher, and with a
-    ``LossParamSchedulerHook`` with ``param='unsup_weight'``. Labels of unlabelled
+    ``LossParamSchedulerHook`` with ``param='lambda_u'``. Labels of unlabelled
     images are never looked at, though they may be there.
 
     Args:
         detector: Config of a ``YOLODetector`` with an ``AreaAwareYOLOv8Head`` and a
             ``SparseTaskAlignedAssigner``: YOLOv8 or YOLO11, with any levels.
-        unsup_weight: $\lambda_u$, 0 for none.
+        lambda_u: $\lambda_u$, 0 for none.
         pseudo_labels: Arguments of ``PseudoLabeller`` but the number of classes.
         semi_test_cfg: ``predict_on``, ``forward_on`` and ``extract_feat_on``, each
             ``'teacher'``, the default, or ``'student'``.
@@ -70,13 +71,15 @@ class SemiYOLODetector(SemiBaseDetector):
     def __init__(
         self,
         detector: Mapping,
-        unsup_weight: float = 1.0,
+        lambda_u: float = 1.0,
         pseudo_labels: Mapping | None = None,
         semi_test_cfg: Mapping | None = None,
         data_preprocessor: Mapping | None = None,
         init_cfg: Mapping | Sequence[Mapping] | None = None,
     ) -> None:
-        test_cfg = dict(semi_test_cfg or {})
+        # mmdet's defaults, spelt out: TeacherStudentValLoop puts None in place of none,
+        # and that is the student
+        test_cfg = dict.fromkeys(TESTED_ON, "teacher") | dict(semi_test_cfg or {})
         for key, network in test_cfg.items():
             if network not in NETWORKS:
                 raise ValueError(
@@ -91,21 +94,21 @@ class SemiYOLODetector(SemiBaseDetector):
         )
         _check_detector(self.student)
         _check_preprocessor(self.data_preprocessor)
-        self.unsup_weight = unsup_weight
+        self.lambda_u = lambda_u
         num_classes = self.student.bbox_head.num_classes
         self.pseudo_labeller = PseudoLabeller(num_classes, **(pseudo_labels or {}))
         self.last_pseudo_labels: PseudoLabels | None = None
 
     @property
-    def unsup_weight(self) -> float:
+    def lambda_u(self) -> float:
         """$\\lambda_u$, 0 for none."""
-        return self._unsup_weight
+        return self._lambda_u
 
-    @unsup_weight.setter
-    def unsup_weight(self, value: float) -> None:
+    @lambda_u.setter
+    def lambda_u(self, value: float) -> None:
         if not value >= 0:  # nan is not
-            raise ValueError(f"unsup_weight must not be negative, got {value}")
-        self._unsup_weight = value
+            raise ValueError(f"lambda_u must not be negative, got {value}")
+        self._lambda_u = value
 
     def train(self, mode: bool = True) -> "SemiYOLODetector":
         """Switch the student; the teacher stays in eval mode."""
@@ -132,7 +135,7 @@ class SemiYOLODetector(SemiBaseDetector):
         """
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
         _check_branches(samples)
-        if self.unsup_weight == 0:
+        if self.lambda_u == 0:
             self.last_pseudo_labels = None
             return rename_loss_dict(
                 "sup_", self.student.loss(inputs["sup"], samples["sup"])
@@ -158,7 +161,7 @@ class SemiYOLODetector(SemiBaseDetector):
             trust=labeller.trust(labels, least_sum=per_image * len(strong)),
         )
         unsup = self.student.loss(inputs["unsup_student"], pseudo_labelled)
-        unsup = reweight_loss_dict(unsup, self.unsup_weight)
+        unsup = reweight_loss_dict(unsup, self.lambda_u)
         losses.update(rename_loss_dict("unsup_", unsup))
         self.last_pseudo_labels = labels
         labeller.thresholds.update(
@@ -175,14 +178,13 @@ class SemiYOLODetector(SemiBaseDetector):
             losses: From ``loss``.
 
         Returns:
-            The sum of all losses, and all values by name, with ``lambda_u`` and the
-            totals ``loss_sup`` and ``loss_unsup``, of which the latter is weighed.
+            The sum of all losses, and all values by name, with the totals ``loss_sup``
+            and ``loss_unsup``, of which the latter is weighed.
         """
         total, values = super().parse_losses(losses)
         for branch in ("sup", "unsup"):
             parts = [v for k, v in values.items() if k.startswith(f"{branch}_loss")]
             values[f"loss_{branch}"] = sum(parts, torch.zeros_like(total)).detach()
-        values["lambda_u"] = torch.tensor(float(self.unsup_weight))
         return total, values
 
 

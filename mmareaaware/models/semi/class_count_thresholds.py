@@ -8,13 +8,13 @@ from mmengine.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .thresholds import PseudoThresholds, check_range
+from .thresholds import MovingThresholds
 
 NUM_BINS = 100
 
 
 @TASK_UTILS.register_module()
-class ClassCountThresholds(PseudoThresholds):
+class ClassCountThresholds(MovingThresholds):
     """Each class has its threshold, by matching the labelled set's boxes per image.
 
     The threshold of a class is the lowest score from which on the teacher finds no more
@@ -50,13 +50,7 @@ class ClassCountThresholds(PseudoThresholds):
         max_high: float = 0.9,
         decay: float = 0.999,
     ) -> None:
-        super().__init__(high, low)
-        check_range(low, min_high, high, max_high)
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), got {decay}")
-        self.min_high = min_high
-        self.max_high = max_high
-        self.decay = decay
+        super().__init__(high, low, min_high, max_high, decay)
 
     def set_num_classes(self, num_classes: int) -> None:
         """Make the buffers for C classes."""

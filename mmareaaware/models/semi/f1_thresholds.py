@@ -10,11 +10,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ...evaluation.matching import TRUE_POSITIVE, match
-from .thresholds import PseudoThresholds, check_range
+from .thresholds import MovingThresholds
 
 
 @TASK_UTILS.register_module()
-class F1Thresholds(PseudoThresholds):
+class F1Thresholds(MovingThresholds):
     r"""Each class has its threshold, which follows the teacher's F1 score.
 
     $$
@@ -57,19 +57,13 @@ class F1Thresholds(PseudoThresholds):
         interval: int = 10,
         decay: float = 0.99,
     ) -> None:
-        super().__init__(high, low)
-        check_range(low, min_high, high, max_high)
+        super().__init__(high, low, min_high, max_high, decay)
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be in (0, 1], got {momentum}")
         if not interval >= 1:
             raise ValueError(f"interval must be at least 1, got {interval}")
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), got {decay}")
-        self.min_high = min_high
-        self.max_high = max_high
         self.momentum = momentum
         self.interval = interval
-        self.decay = decay
 
     def set_num_classes(self, num_classes: int) -> None:
         """Make the buffers for C classes."""

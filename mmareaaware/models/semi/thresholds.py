@@ -70,14 +70,32 @@ class FixedThresholds(PseudoThresholds):
         super().__init__(high, low)
 
 
-def check_range(low: float, lowest: float, high: float, highest: float) -> None:
-    """Where a moving threshold may go.
+class MovingThresholds(PseudoThresholds):
+    """Upper thresholds that each class has by itself, and that move.
+
+    Args:
+        high: What the thresholds of all classes start from.
+        low: From this score on, and below its threshold, a detection is an ignored
+            region.
+        min_high: No threshold goes below.
+        max_high: No threshold goes above.
+        decay: What is left of the counts behind them at the next update.
 
     Raises:
-        ValueError: The order is not low <= lowest <= high <= highest < 1.
+        ValueError: A value is out of range.
     """
-    if not low <= lowest <= high <= highest < 1:
-        raise ValueError(
-            "moving thresholds need low <= min_high <= high <= max_high < 1, got "
-            f"low={low}, min_high={lowest}, high={high}, max_high={highest}"
-        )
+
+    def __init__(
+        self, high: float, low: float, min_high: float, max_high: float, decay: float
+    ) -> None:
+        super().__init__(high, low)
+        if not low <= min_high <= high <= max_high < 1:
+            raise ValueError(
+                "moving thresholds need low <= min_high <= high <= max_high < 1, got "
+                f"low={low}, min_high={min_high}, high={high}, max_high={max_high}"
+            )
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be in [0, 1), got {decay}")
+        self.min_high = min_high
+        self.max_high = max_high
+        self.decay = decay

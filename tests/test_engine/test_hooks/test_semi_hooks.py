@@ -16,7 +16,7 @@ from tests.semi import FIXED, build, detector_config, semi_batch, semi_config
 TOOL = ROOT / "tools/model_converters/teacher_to_detector.py"
 PHASES = dict(
     type="LossParamSchedulerHook",
-    param="unsup_weight",
+    param="lambda_u",
     schedule="step",
     max_value=2.0,
     burn_in=1,
@@ -48,7 +48,15 @@ class Data(Dataset):
         return deepcopy(self.items[index])
 
 
-def make_runner(path, epochs=4, hooks=(), phases=PHASES, thresholds=FIXED, **settings):
+def make_runner(
+    path,
+    epochs=4,
+    hooks=(),
+    phases=PHASES,
+    thresholds=FIXED,
+    save_best=None,
+    **settings,
+):
     model = build(semi_config(pseudo_labels=dict(thresholds=thresholds)))
     model._is_init = True  # keep these weights
     with torch.no_grad():  # a teacher of nobody
@@ -68,7 +76,7 @@ def make_runner(path, epochs=4, hooks=(), phases=PHASES, thresholds=FIXED, **set
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=1e-4)),
         default_hooks=dict(
             logger=dict(type="LoggerHook", interval=1),
-            checkpoint=dict(type="CheckpointHook", interval=1),
+            checkpoint=dict(type="CheckpointHook", interval=1, save_best=save_best),
         ),
         custom_hooks=[
             *([phases] if phases else []),
@@ -139,6 +147,7 @@ def test_phases_and_totals_are_logged(tmp_path):
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert [row["phase"] for row in rows] == [0, 0, 1, 1, 2, 2, 2, 2]
     assert [row["lambda_u"] for row in rows] == [0, 0, 1, 1, 2, 2, 2, 2]
+    assert len([key for key in rows[0] if "lambda_u" in key or "weight" in key]) == 1
     assert [row["lambda_bg"] for row in rows] == [0] * 4 + [0.5] * 2 + [1] * 2
     for row in rows[:ITERS]:
         assert row["loss_unsup"] == 0

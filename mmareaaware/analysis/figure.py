@@ -1,10 +1,7 @@
-"""The picture of tools/analysis/area_report.py."""
+"""The picture of an area report."""
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -12,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from mmareaaware.analysis import Weighting
-from mmareaaware.analysis.area_report import SIZE_EDGES, SIZES
+from ..whole_file import whole_file
+from .area_report import SIZE_EDGES, SIZES, Weighting
 
 COLOURS = ("tab:orange", "tab:olive", "tab:cyan")  # small, medium, large
 
 
 def shares_by_name(found: dict) -> dict[str, list[float] | None]:
+    """The shares of small, medium and large boxes, by what they are shares in."""
     rows = {
         "boxes": [found["sizes"][size]["share"] for size in SIZES],
         "loss, no area weight": found["loss_shares"],
@@ -29,7 +27,7 @@ def shares_by_name(found: dict) -> dict[str, list[float] | None]:
     return rows
 
 
-def draw(found: dict, weightings: list[Weighting], path: Path) -> None:
+def draw_report(found: dict, weightings: list[Weighting], path: Path) -> None:
     """Sizes with area weights, priors, shares in the loss, boxes per image.
 
     Args:
@@ -48,11 +46,13 @@ def draw(found: dict, weightings: list[Weighting], path: Path) -> None:
         f"{Path(found['config']).stem}: {found['sizes']['all']['boxes']} boxes on "
         f"{found['images']} images, px of the network input"
     )
-    figure.savefig(path, dpi=80)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=80)
     plt.close(figure)
 
 
 def draw_sizes(axis: Axes, found: dict, edges: Tensor) -> None:
+    """The boxes by size."""
     bins = found["histogram"]["bins"]
     boxes = [group["boxes"] for group in bins]
     cut_off = [group["cut_off"] for group in bins]
@@ -66,6 +66,7 @@ def draw_sizes(axis: Axes, found: dict, edges: Tensor) -> None:
 
 
 def draw_weights(axis: Axes, weightings: list[Weighting], edges: Tensor) -> None:
+    """The area weights over the size."""
     sides = torch.logspace(*edges[[0, -1]].log10().tolist(), 400)
     for weighting in weightings:
         curves = weighting.curve(sides)
@@ -84,6 +85,7 @@ def draw_weights(axis: Axes, weightings: list[Weighting], edges: Tensor) -> None
 
 
 def draw_priors(axis: Axes, found: dict, edges: Tensor) -> None:
+    """The priors inside a box, by its size."""
     axis.set(title="priors inside a box")
     if not found["strides"]:
         axis.text(0.5, 0.5, "the model has no priors on a grid", ha="center")
@@ -110,6 +112,7 @@ def draw_priors(axis: Axes, found: dict, edges: Tensor) -> None:
 
 
 def draw_shares(axis: Axes, found: dict) -> None:
+    """The shares in the loss."""
     rows = {name: shares for name, shares in shares_by_name(found).items() if shares}
     left = [0.0] * len(rows)
     for index, (size, colour) in enumerate(zip(SIZES, COLOURS, strict=True)):
@@ -125,6 +128,7 @@ def draw_shares(axis: Axes, found: dict) -> None:
 
 
 def draw_crowds(axis: Axes, found: dict) -> None:
+    """The number of boxes in an image."""
     per_image = found["boxes_per_image"]
     width = -(-(max(per_image) + 1) // 40)
     bins = np.arange(0, max(per_image) + width + 1, width) - 0.5
