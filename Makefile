@@ -3,6 +3,7 @@
 export STACK OPS TORCH PYTHON
 BIN := $(shell STACK=$(STACK) OPS=$(OPS) TORCH=$(TORCH) tools/setup.sh --print-venv)/bin
 DEMO := configs/demo/yolov8_n
+NOTEBOOK := docs/tutorial/tutorial.ipynb
 
 .PHONY: setup demo test lint docs tutorial check clean
 
@@ -33,10 +34,13 @@ docs: setup
 # docs/tutorial.py as a notebook and a page, executed: about ten minutes
 tutorial: export PATH := $(abspath $(BIN)):$(PATH)
 tutorial: setup
-	jupytext --to ipynb --set-kernel python3 --execute --run-path . \
-		--output docs/tutorial/tutorial.ipynb docs/tutorial.py
-	rm -rf docs/tutorial/index_files
-	jupyter nbconvert --to markdown --output index docs/tutorial/tutorial.ipynb
+	rm -rf docs/tutorial
+	mkdir docs/tutorial
+	jupytext --to ipynb --set-kernel python3 --output $(NOTEBOOK) docs/tutorial.py
+	jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOK) \
+		--ExecutePreprocessor.record_timing=False
+	jupyter nbconvert --to markdown --output index $(NOTEBOOK) \
+		--CoalesceStreamsPreprocessor.enabled=True
 
 check: setup
 	$(BIN)/python -m mmareaaware.check

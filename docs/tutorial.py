@@ -22,7 +22,7 @@ from mmareaaware.visualization import COLOURS, draw_box, show_image
 
 here = Path.cwd()
 os.chdir(next(p for p in (here, *here.parents) if (p / "tools").is_dir()))
-os.environ["PYTHONWARNINGS"] = "ignore"
+os.environ |= dict(PYTHONWARNINGS="ignore", FORCE_COLOR="")  # text without colours
 
 
 def picture(file) -> Image:

@@ -24,6 +24,7 @@ import mmcv
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner, find_latest_checkpoint
 from rich.console import Console
 from rich.table import Table
@@ -204,6 +205,7 @@ def main() -> None:
     parser.add_argument("without", type=Path, help="work dir of the one")
     parser.add_argument("with_penalty", type=Path, help="work dir of the other")
     args = parser.parse_args()
+    MMLogger.get_current_instance().setLevel("ERROR")  # until a runner has its own
     trainings = []
     for work_dir in (args.without, args.with_penalty):
         print(f"testing {work_dir}")
