@@ -27,6 +27,7 @@ DATA_SETS = {
     "bccd": "BCCD",
     "digits": "digits",
     "hit_uav": "HIT-UAV, every fourth frame",
+    "hrplanes": "HRPlanesV2, half size",
 }
 
 

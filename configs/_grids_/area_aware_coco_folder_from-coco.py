@@ -53,7 +53,7 @@ settings = dict(
     **{k: v for k, v in _base_.settings.items() if k != "p2"},
     # From the same network, to which tools/model_converters/add_p2_level.py has added
     # a level of stride 4
-    p2=dict(**_base_.settings.p2, load_from="{{$CHECKPOINT_P2:}}"),
+    p2=dict(**_base_.settings.p2, load_from="{{$CHECKPOINT_P2:p2.pth}}"),
     p2_bg_max=dict(
         model=dict(
             backbone=_base_.settings.p2.model.backbone,
@@ -64,7 +64,7 @@ settings = dict(
             ),
         ),
         extra_hooks=_base_.settings.bg_max.extra_hooks,
-        load_from="{{$CHECKPOINT_P2:}}",
+        load_from="{{$CHECKPOINT_P2:p2.pth}}",
     ),
     predicted_area=dict(
         model=dict(bbox_head=dict(**power.model.bbox_head, weigh_priors=True))

@@ -67,7 +67,8 @@ def kill_at_checkpoint(command, work_dir) -> None:
     """Start a training, and kill it when there is something to resume from."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     deadline = time.time() + 120
-    while not (work_dir / "last_checkpoint").exists():
+    last = work_dir / "last_checkpoint"
+    while not (last.exists() and last.read_text()):  # it is made, and then written
         assert process.poll() is None
         assert time.time() < deadline
         time.sleep(0.05)
