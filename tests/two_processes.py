@@ -8,9 +8,15 @@ from torch import distributed, multiprocessing
 
 def rank_0_of_2(function: Callable, port: int, *args):
     """What ``function(rank, world_size, *args)`` returns on rank 0, picklable."""
-    queue = multiprocessing.get_context("spawn").Queue()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mmareaaware"])  # imported once, and not each time
+    queue = context.Queue()
     processes = multiprocessing.start_processes(
-        _process, (function, port, args, queue), nprocs=2, join=False
+        _process,
+        (function, port, args, queue),
+        nprocs=2,
+        join=False,
+        start_method="forkserver",
     )
     result = queue.get(timeout=240)
     while not processes.join(timeout=60):

@@ -75,7 +75,7 @@ def test_another_number_of_classes(converted, capsys):
             assert torch.equal(value, before[key])
 
 
-def test_files_that_it_refuses(tmp_path, converted):
+def test_files_that_it_refuses(tmp_path, converted, run_tool):
     target = tmp_path / "x.pth"
     (tmp_path / "text.pth").write_text("some text")
     for source, message in [
@@ -83,9 +83,9 @@ def test_files_that_it_refuses(tmp_path, converted):
         (tmp_path / "none.pth", "No such file or directory"),
         (converted[0], "a network of three levels has [0, 1]"),
     ]:
-        result = run(source, "--out", target)
-        assert result.returncode == 1
-        assert result.stderr.count("\n") == 1
-        assert result.stderr.startswith("error: ")
-        assert message in result.stderr
+        with pytest.raises(SystemExit) as stopped:
+            run_tool("model_converters/add_p2_level.py", source, "--out", target)
+        (line,) = str(stopped.value).splitlines()
+        assert line.startswith("error: ")
+        assert message in line
     assert not target.exists()

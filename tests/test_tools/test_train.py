@@ -10,6 +10,9 @@ import time
 from unittest.mock import Mock
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -284,10 +287,11 @@ def test_a_missing_data_root_is_a_line(root, tmp_path, monkeypatch, tool, more):
 def test_tta(root, tmp_path, start, demo_options):
     with pytest.raises(SystemExit, match="--tta needs tta_model"):
         start("test.py", "x = 1", "x.pth", "--tta")
-    demo_options["train_cfg.max_epochs"] = 1
-    config = root / CONFIG
-    run(command(root, "train.py", config, "--work-dir", tmp_path, **demo_options))
-    arguments = [config, tmp_path / "epoch_1.pth", "--work-dir", tmp_path / "test"]
+    config, checkpoint = root / CONFIG, tmp_path / "untrained.pth"
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(demo_options)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)
+    arguments = [config, checkpoint, "--work-dir", tmp_path / "test"]
     text = run(command(root, "test.py", *arguments, "--tta", **demo_options))
     assert "coco/bbox_mAP: " in text
     assert "DetTTAModel" in text
