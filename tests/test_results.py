@@ -185,3 +185,14 @@ def test_the_detections_of_two_stages():
             if r["pos_weights"] == weights
         ]
         assert told.format(", ".join(last)) in text
+
+
+def test_the_cost_of_a_teacher():
+    text = read("docs/semi_supervised.md").replace("\n", " ")
+    (result,) = benchmark("semi_step", "model").values()
+    supervised, burn_in, full, _, parts = result["seconds"].values()
+    for times, of, told in (
+        (burn_in, supervised, "burn-in takes {:.2f} of a supervised one"),
+        (full, parts, "a full one {:.2f} of its parts"),
+    ):
+        assert told.format(statistics.median(map(truediv, times, of))) in text
