@@ -132,6 +132,9 @@ def test_the_table_of_crowds():
             for who in columns
         ]
         assert f"| {boxes} | {' | '.join(cells)} |" in page
+    few = record[2, 20]
+    factor = milliseconds(few, "Ultralytics") / milliseconds(few, "ours")
+    assert f"at 20 boxes Ultralytics takes {factor:.1f} times" in page
     many = record[80, 800]
     ours, theirs, mmyolo = (milliseconds(many, who) for who in columns)
     text = page.replace("\n", " ")
@@ -196,3 +199,34 @@ def test_the_cost_of_a_teacher():
         (full, parts, "a full one {:.2f} of its parts"),
     ):
         assert told.format(statistics.median(map(truediv, times, of))) in text
+
+
+def by_seed(record: str, setting: str, key: str) -> list[float]:
+    """Differences to the baseline of the same seed, in points."""
+    runs = json.loads((DOCS / f"results/{record}.json").read_text())["runs"]
+    value = {(r["setting"], r["seed"]): 100 * r["metrics"][key] for r in runs}
+    return [
+        v - value["baseline", s] for (name, s), v in value.items() if name == setting
+    ]
+
+
+def test_the_words_about_trainings_from_coco_weights():
+    text = section(read("docs/results.md"), "what-it-says-so-far").replace("\n", " ")
+    both = ("hit_uav_from_coco", "hrplanes_from_coco")
+
+    def of_both(setting: str, key: str) -> list[float]:
+        return [d for record in both for d in by_seed(record, setting, key)]
+
+    def span(values: list[float]) -> str:
+        return f"{min(values):+.1f} to {max(values):+.1f}".replace("-", "−")
+
+    false_alarms = of_both("bg_max", "background/bg_fp_per_image_recall0.5")
+    assert len(false_alarms) == 4
+    assert max(false_alarms) < 0
+    assert f"AP small ({span(of_both('bg_max', 'coco/bbox_mAP_s'))})" in text
+    assert sum(d > 0 for d in of_both("bg_max", "coco/bbox_mAP")) == 3
+    assert f"({span(of_both('p2', 'coco/bbox_mAP_s'))})" in text
+    for record, name in zip(both, ("HIT-UAV", "HRPlanes"), strict=True):
+        assert f"{span(by_seed(record, 'p2', 'coco/bbox_AR_s'))} on {name}" in text
+    assert [d > 0 for d in of_both("crop", "coco/bbox_mAP")] == [True] * 5
+    assert sum(d > 0 for d in of_both("crop", "coco/bbox_mAP_s")) == 4

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
+from ..environment import environment
 from ..whole_file import write_whole
 from .grid import Grid
 from .run import Run
@@ -65,19 +66,28 @@ def restore_runs(grid: Grid, out: Path, record: Path) -> None:
 
     Raises:
         FileNotFoundError: There is no such record.
-        ValueError: It is of another grid, or has a setting that the grid has not.
+        ValueError: It is of another grid or other data, or has a setting that the grid
+            has not.
     """
     results = json.loads(record.read_text())
     if results["grid"] != _shown(grid.path):
         raise ValueError(
-            f"{record} is of {results['grid']}, and this is {_shown(grid.path)}"
+            f"{record} is of {results['grid']}, and this is {_shown(grid.path)}: "
+            "start that grid, or give a record of this one"
         )
+    data = environment().get("data_root")
+    for noted in results["environments"]:
+        if noted.get("data_root") != data:
+            raise ValueError(
+                f"{record} is of data_root={noted.get('data_root')!r}, and DATA_ROOT "
+                f"now names {data!r}: set DATA_ROOT to the data of the record"
+            )
     grid.check_names([run["setting"] for run in results["runs"]])
     for entry in results["runs"]:
         run = Run(grid, entry.pop("setting"), entry.pop("seed"), out)
-        environment = results["environments"][entry.pop("environment")]
+        noted = results["environments"][entry.pop("environment")]
         if not run.metrics.exists():
-            content = dict(**entry, environment=environment)
+            content = dict(**entry, environment=noted)
             write_whole(run.metrics, json.dumps(content, indent=1))
 
 

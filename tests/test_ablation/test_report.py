@@ -142,7 +142,8 @@ def test_a_metric_that_no_run_has(grid_file, out):
     assert "FP ↓" not in text
 
 
-def test_a_record_goes_on_elsewhere(grid, out, tmp_path):
+def test_a_record_goes_on_elsewhere(grid, out, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "data/hit_uav")
     write_report(grid, out)
     record = out / "results.json"
     there = tmp_path / "work_dirs/there"
@@ -156,6 +157,16 @@ def test_a_record_goes_on_elsewhere(grid, out, tmp_path):
     )
     assert restored["runs"] == here["runs"]
     assert restored["environments"] == here["environments"]
+
+
+def test_a_record_of_other_data_is_refused(grid, out, tmp_path, monkeypatch):
+    write_report(grid, out)
+    monkeypatch.setenv("DATA_ROOT", "data/hrplanes")
+    with pytest.raises(
+        ValueError, match="is of data_root='hit_uav', and DATA_ROOT now"
+    ):
+        restore_runs(grid, tmp_path / "there", out / "results.json")
+    assert not (tmp_path / "there").exists()
 
 
 def test_a_record_of_another_grid_is_refused(grid, out, tmp_path):
