@@ -34,7 +34,7 @@ def test_iterations(semi_step):
 
 
 def test_a_full_iteration_is_compared_with_its_parts(semi_step, monkeypatch):
-    monkeypatch.setattr(semi_step, "in_own_process", lambda **_: 1.0)
+    monkeypatch.setattr(semi_step, "peak_memory", lambda *_: 1.0)
     seconds = {"supervised": 1.0, "burn-in": 1.0, "full": 3.0, "teacher": 0.5}
     monkeypatch.setattr(
         semi_step,

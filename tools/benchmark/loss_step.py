@@ -21,16 +21,16 @@ from types import SimpleNamespace
 import torch
 from measuring import (
     environment,
-    in_own_process,
     interleaved_times,
     limit_memory,
     peak_extra_memory,
+    peak_memory,
     ratio,
     write_record,
 )
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
-from operations import count_operations
+from operations import count_launches, count_operations
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -43,6 +43,9 @@ STRIDES = (8, 16, 32)
 REG_MAX = 16
 MIN_SIDE, MAX_SIDE = 8, 128  # px, of the boxes; their logarithm is uniform
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+COUNTS = "{operations}\n({waits})"
+if DEVICE == "cuda":
+    COUNTS += "\n{launches} launches\n({stream_waits})"
 OURS, OURS_ALL_ON = "ours", "ours, all on"
 STOCK, ULTRALYTICS = "mmyolo", "Ultralytics"
 ON_OFF_ROUNDS = 5  # for each round with the others
@@ -191,9 +194,12 @@ def contestants() -> list[str]:
 
 def measure(case: dict, names: list[str], rounds: int) -> dict:
     """Memory of each contestant first: who runs out of it is not timed."""
-    memory = {name: in_own_process(memory_of=name, **case) for name in names}
+    memory = {name: peak_memory(name, make_step, case) for name in names}
     steps = {n: make_step(n, case) for n in names if memory[n] is not None}
     counts = {name: count_operations(step) for name, step in steps.items()}
+    if DEVICE == "cuda":
+        for name, step in steps.items():
+            counts[name] |= count_launches(step)
     times = interleaved_times(steps, rounds)
     # A difference of percents wants more rounds than one of multiples.
     pair = {name: steps[name] for name in (OURS, OURS_ALL_ON)}
@@ -221,7 +227,7 @@ def print_table(results: list[dict], names: list[str]) -> None:
             row.append(f"{median(times[name]) * 1e3:.1f} ms\n+{memory[name]:.0f} MiB")
         for name in names:
             counts = result["counts"].get(name)
-            row.append("{operations}\n({waits})".format(**counts) if counts else "-")
+            row.append(COUNTS.format(**counts) if counts else "-")
         for name in names[1:]:
             if name not in times:
                 row.append("-")

@@ -76,6 +76,25 @@ def _resident(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
+def peak_memory(
+    name: str, make_step: Callable[[str, dict], Callable[[], None]], case: dict
+) -> float | None:
+    """Peak MiB of a contestant on a case: a GPU's allocator keeps count, else in its
+    own process, which is this script again with ``--memory-of``.
+
+    Returns:
+        None where it ran out of memory.
+    """
+    if not torch.cuda.is_available():
+        return in_own_process(memory_of=name, **case)
+    try:
+        return peak_extra_memory(make_step(name, case))
+    except torch.cuda.OutOfMemoryError:
+        return None
+    finally:
+        torch.cuda.empty_cache()
+
+
 def in_own_process(**options) -> float | None:
     """Run this script again with these options; the number it prints last.
 

@@ -54,6 +54,19 @@ def count_operations(step: Callable[[], None]) -> dict[str, int]:
     return dict(operations=operations.count, waits=operations.waits)
 
 
+def count_launches(step: Callable[[], None]) -> dict[str, int]:
+    """Kernels that a step launches on a GPU, and how often the host waits for it."""
+    step()
+    torch.cuda.synchronize()
+    kinds = (torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as profile:
+        step()
+    counts = {event.key: event.count for event in profile.key_averages()}
+    launches = sum(n for name, n in counts.items() if "LaunchKernel" in name)
+    waits = counts.get("cudaStreamSynchronize", 0)
+    return dict(launches=launches, stream_waits=waits)
+
+
 def _is_view(func) -> bool:
     """Whether it returns memory of its arguments without writing to it."""
     aliases = [r.alias_info for r in func._schema.returns]

@@ -14,16 +14,17 @@ apart, and two supervised iterations. The thresholds are set so that the teacher
 import argparse
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from measuring import (
     environment,
-    in_own_process,
     interleaved_times,
     limit_memory,
     peak_extra_memory,
+    peak_memory,
     ratio,
     write_record,
 )
@@ -178,9 +179,14 @@ def see_images(detector: nn.Module, images: Tensor) -> None:
         norm.momentum = momentum
 
 
+def make_step(name: str, case: dict) -> Callable[[], None]:
+    """The iteration of this name."""
+    return Iterations(case).of(name)
+
+
 def measure(case: dict, rounds: int) -> dict:
     """Memory and times of one case."""
-    memory = {name: in_own_process(memory_of=name, **case) for name in ITERATIONS}
+    memory = {name: peak_memory(name, make_step, case) for name in ITERATIONS}
     iterations = Iterations(case)
     steps = {name: iterations.of(name) for name in (*ITERATIONS, TEACHER)}
     times = interleaved_times(steps, rounds)
@@ -245,8 +251,7 @@ def main() -> None:
     ]
     if args.memory_of:
         limit_memory()
-        step = Iterations(cases[0]).of(args.memory_of)
-        print(json.dumps(peak_extra_memory(step)))
+        print(json.dumps(peak_extra_memory(make_step(args.memory_of, cases[0]))))
         return
     results = [measure(case, args.rounds) for case in track(cases, "cases")]
     args.out.mkdir(parents=True, exist_ok=True)

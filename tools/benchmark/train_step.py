@@ -9,23 +9,25 @@ Prints a table and writes `train_step.json`.
 """
 
 import argparse
+import itertools
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from measuring import (
     environment,
-    in_own_process,
     interleaved_times,
     limit_memory,
     peak_extra_memory,
+    peak_memory,
     ratio,
     write_record,
 )
 from mmengine.config import Config
 from mmengine.hub import get_config
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
 from rich.progress import track
@@ -79,7 +81,8 @@ class Trainer:
         with DefaultScope.overwrite_default_scope("mmyolo"):
             self.model = MODELS.build(cfg.model).to(DEVICE).train()
         optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-4)
-        self.optim_wrapper = OptimWrapper(optimizer)
+        wrapper = AmpOptimWrapper if case["amp"] else OptimWrapper
+        self.optim_wrapper = wrapper(optimizer=optimizer)
         images, size = case["images"], case["size"]
         self.images = torch.randint(0, 255, (images, 3, size, size), dtype=torch.uint8)
         number = images * case["boxes"]
@@ -103,20 +106,26 @@ class Trainer:
         self.model.train_step(data, self.optim_wrapper)
 
 
+def make_step(variant: str, case: dict) -> Callable[[], None]:
+    """A training step of a variant."""
+    return Trainer(variant, case).step
+
+
 def measure(case: dict, rounds: int) -> dict:
-    memory = {name: in_own_process(memory_of=name, **case) for name in VARIANTS}
-    trainers = {n: Trainer(n, case).step for n in VARIANTS if memory[n] is not None}
-    times = interleaved_times(trainers, rounds)
+    """Memory and times of one case."""
+    memory = {name: peak_memory(name, make_step, case) for name in VARIANTS}
+    steps = {n: make_step(n, case) for n in VARIANTS if memory[n] is not None}
+    times = interleaved_times(steps, rounds)
     return dict(**case, memory_mib=memory, seconds=times)
 
 
 def print_table(results: list[dict]) -> None:
-    case = results[0]
     table = Table(
-        title=f"a training step on {DEVICE}, {case['images']} images of "
-        f"{case['size']} px, {NUM_CLASSES} classes"
+        title=f"a training step on {DEVICE}, {results[0]['size']} px, "
+        f"{NUM_CLASSES} classes"
     )
-    for column in ("model", "boxes", "head", "time", "/ stock", "memory", "/ stock"):
+    columns = ("model", "amp", "images", "boxes")
+    for column in (*columns, "head", "time", "/ stock", "memory", "/ stock"):
         table.add_column(
             column, justify="left" if column in ("model", "head") else "right"
         )
@@ -124,8 +133,7 @@ def print_table(results: list[dict]) -> None:
         times, memory = result["seconds"], result["memory_mib"]
         for name in times:
             table.add_row(
-                result["model"],
-                str(result["boxes"]),
+                *(str(result[column]) for column in columns),
                 name,
                 f"{statistics.median(times[name]):.3f} s",
                 f"{ratio(times[name], times[STOCK]):.3f}" if STOCK in times else "-",
@@ -133,7 +141,7 @@ def print_table(results: list[dict]) -> None:
                 f"{memory[name] / memory[STOCK]:.3f}" if memory[STOCK] else "-",
             )
         table.add_section()
-    Console().print(table)
+    Console(width=max(110, Console().width)).print(table)
 
 
 def parse_args() -> argparse.Namespace:
@@ -145,7 +153,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--boxes", type=int, nargs="+", default=[20, 200, 800])
     parser.add_argument("--size", type=int, default=640)
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, nargs="+", default=[4])
+    parser.add_argument("--amp", type=int, nargs="+", default=[0], choices=[0, 1])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("work_dirs/train_step"))
     parser.add_argument("--memory-of", choices=VARIANTS, help=argparse.SUPPRESS)
@@ -154,16 +163,12 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    fixed = dict(size=args.size, images=args.images)
-    cases = [
-        dict(model=model, boxes=boxes, **fixed)
-        for model in args.model
-        for boxes in args.boxes
-    ]
+    grid = itertools.product(args.amp, args.model, args.images, args.boxes)
+    keys = ("amp", "model", "images", "boxes")
+    cases = [dict(zip(keys, c, strict=True), size=args.size) for c in grid]
     if args.memory_of:
         limit_memory()
-        trainer = Trainer(args.memory_of, cases[0])
-        print(json.dumps(peak_extra_memory(trainer.step)))
+        print(json.dumps(peak_extra_memory(make_step(args.memory_of, cases[0]))))
         return
     results = [measure(case, args.rounds) for case in track(cases, "cases")]
     args.out.mkdir(parents=True, exist_ok=True)
