@@ -5,7 +5,7 @@
 #
 # CHECKPOINT_P2, for p2, is what tools/model_converters/add_p2_level.py makes of it.
 _base_ = "./area_aware_coco_folder_from-coco.py"
-base = "../coco_folder/yolov8_n_baseline_1xb16-640-20e-from-coco_coco-folder.py"
+base = "../coco_folder/yolov8_n_baseline_1xb16-640-10e-from-coco_coco-folder.py"
 seeds = [0, 1, 2]
 
 settings = dict(

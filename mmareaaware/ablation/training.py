@@ -48,7 +48,8 @@ class Trainer:
         """Train and test.
 
         Returns:
-            The content of ``metrics.json``.
+            Versions and device, for ``Run.finish``. That reads a config, which MMEngine
+            cannot do in two threads at once.
 
         Raises:
             RunFailedError: With the end of the log.
@@ -62,7 +63,7 @@ class Trainer:
         self._call(run, "train.py", run.config, "--work-dir", train_dir, "--resume")
         checkpoint = (train_dir / "last_checkpoint").read_text()
         self._call(run, "test.py", run.config, checkpoint, "--work-dir", test_dir)
-        return run.finish(note)
+        return note
 
     def _call(self, run: Run, tool: str, *arguments) -> None:
         with run.log.open("a") as log:
@@ -161,9 +162,11 @@ def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> i
             for number, future in enumerate(as_completed(futures), 1):
                 if trainer.stopped:
                     break
-                name = futures[future].name
+                run = futures[future]
+                name = run.name
                 try:
-                    say(f"{name} done: {summary(grid, future.result())}")
+                    content = run.finish(future.result())
+                    say(f"{name} done: {summary(grid, content)}")
                 except RunFailedError as error:
                     say(f"{name} failed: {error}")
                     failed.append(name)

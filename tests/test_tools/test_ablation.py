@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -227,6 +228,20 @@ def test_a_stopped_grid_goes_on(main, tmp_path, capsys):
     assert again == ["good/seed0", "baseline/seed1", "good/seed1"]
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert len(results["runs"]) == 4
+
+
+def test_one_thread_reads_configs(main, monkeypatch):
+    """MMEngine loads a module anew for each: two at once fail, now and then."""
+    readers = set()
+    fromfile = Config.fromfile
+
+    def recorded(*args, **kwargs):
+        readers.add(threading.current_thread())
+        return fromfile(*args, **kwargs)
+
+    monkeypatch.setattr(Config, "fromfile", recorded)
+    assert main("--settings", "baseline", "good", "--jobs", "2") == 0
+    assert readers == {threading.main_thread()}
 
 
 def test_a_signal_that_comes_while_an_object_is_freed(main, monkeypatch):

@@ -6,7 +6,7 @@
 _base_ = "./yolov8_n_baseline_1xb8-crop256-10e-from-coco_coco-folder.py"
 
 # ========================Frequently modified parameters======================
-max_epochs = 20
+max_epochs = 10
 img_scale = (640, 640)
 batch_size = 16
 num_workers = 2
