@@ -153,6 +153,39 @@ def test_the_table_of_crowds():
     assert f"{min(more):.0f} to {max(more):.0f} % more time" in text
 
 
+def test_the_loss_step_on_a_gpu():
+    text = section(read("docs/crowds.md"), "the-loss-step-on-a-gpu")
+    record = benchmark("loss_step_640px_gpu", "amp", "classes", "boxes")
+    columns = ("ours", "Ultralytics", "mmyolo")
+    for boxes in (20, 200, 800):
+        result = record[0, 80, boxes]
+        cells = [
+            f"{milliseconds(result, who):.1f} ms, +{result['memory_mib'][who]:.0f} MiB"
+            for who in columns
+        ]
+        assert f"| {boxes} | {' | '.join(cells)} |" in text
+    text = text.replace("\n", " ")
+    counts = [record[0, 80, 200]["counts"][who] for who in columns]
+    for launches, waits in ((c["launches"], c["stream_waits"]) for c in counts):
+        assert re.search(rf"{launches} (kernels )?and (waits )?{waits}\b", text)
+    assert len(record) == 12
+    for who, told in (
+        ("Ultralytics", "takes {} times as long"),
+        ("mmyolo", "{} times,"),
+    ):
+        times = [(r["seconds"][who], r["seconds"]["ours"]) for r in record.values()]
+        factors = [statistics.median(map(truediv, *pair)) for pair in times]
+        assert told.format(f"{min(factors):.1f} to {max(factors):.1f}") in text
+    more = [
+        100 * (statistics.median(map(truediv, on, off)) - 1)
+        for off, on in (r["seconds_on_off"].values() for r in record.values())
+    ]
+    assert f"be on {min(more):.0f} to {max(more):.0f} % more time" in text
+    ours, *others = (record[0, 80, 800]["memory_mib"][who] for who in columns)
+    factors = [f"{other / ours:.0f}" for other in others]
+    assert f"{' and '.join(factors)} times the memory" in text
+
+
 def test_the_training_step_of_crowds():
     text = read("docs/crowds.md").replace("\n", " ")
     ratios: dict = {}
