@@ -25,6 +25,13 @@ metrics = [
         better="lower",
     ),
     dict(key="background/best_f1", name="best F1", scale=100),
+    dict(key="calibration/ece", name="calibration error", scale=100, better="lower"),
+    dict(
+        key="calibration/ece_s",
+        name="calibration error, small",
+        scale=100,
+        better="lower",
+    ),
 ]
 
 

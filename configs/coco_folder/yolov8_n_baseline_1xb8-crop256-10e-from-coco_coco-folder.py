@@ -7,5 +7,5 @@ _base_ = "./yolov8_n_baseline_1xb8-crop256-10e-finetune_coco-folder.py"
 
 _base_.val_evaluator[0].update(min_boxes=20, classwise=True)
 _base_.val_evaluator[1].recalls = (0.5, 0.7)
-val_evaluator = _base_.val_evaluator
+val_evaluator = [*_base_.val_evaluator, dict(type="CalibrationMetric")]
 test_evaluator = val_evaluator

@@ -14,17 +14,13 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS
 from terminaltables import AsciiTable
 
+from .size_bins import bins_and_edges
+
 EVALUATORS = {"pycocotools": COCOeval}
 with suppress(ImportError):
     from faster_coco_eval import COCOeval_faster
 
     EVALUATORS = {"faster_coco_eval": COCOeval_faster, **EVALUATORS}
-
-# Names of the bins and the sides in pixels between them
-PRESETS = {
-    "coco": (("s", "m", "l"), (32, 96)),
-    "aitod": (("vt", "t", "s", "m", "l"), (8, 16, 32, 64)),
-}
 
 
 @METRICS.register_module()
@@ -101,7 +97,7 @@ class SizeBinnedCocoMetric(CocoMetric):
         for name, value in dict(max_dets=max_dets, min_boxes=min_boxes).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        self.bins, edges = _bins_and_edges(size_bins, relative)
+        self.bins, edges = bins_and_edges(size_bins, relative)
         # The ends are COCO's.
         self.area_ranges = [[lo**2, hi**2] for lo, hi in pairwise((0, *edges, 1e5))]
         self.relative = relative
@@ -251,27 +247,6 @@ class SizeBinnedCocoMetric(CocoMetric):
             for suffix, values in zip(suffixes, of_sizes, strict=True)
             for name, value in values.items()
         }
-
-
-def _bins_and_edges(
-    size_bins: str | Sequence[float], relative: bool
-) -> tuple[list[str], list[float]]:
-    if isinstance(size_bins, str):
-        if size_bins not in PRESETS or relative:
-            raise ValueError(
-                f"size_bins must be one of {list(PRESETS)}, or edges (always so where "
-                f"relative=True), got {size_bins!r} and relative={relative}"
-            )
-        bins, edges = PRESETS[size_bins]
-        return list(bins), list(edges)
-    edges = list(size_bins)
-    end = 1 if relative else 1e5
-    if not edges or any(lo >= hi for lo, hi in pairwise((0, *edges, end))):
-        raise ValueError(
-            f"the edges in size_bins must increase between 0 and {end:g}, got {edges} "
-            f"and relative={relative}"
-        )
-    return [f"{lo:g}-{hi:g}" for lo, hi in pairwise((0, *edges, np.inf))], edges
 
 
 def _complete(coco: COCO) -> None:
