@@ -25,6 +25,7 @@ base = "../semi/yolov8_n_semi_1xb16-crop256-40e_coco-folder.py"
 seeds = [1, 2, 3]
 seed_variable = "FOLD"
 baseline = "supervised"
+caption = "AP and AR are means over the classes with at least 20 boxes of a size."
 
 metrics = [
     dict(key="coco/bbox_mAP", name="AP", scale=100, goal=True),

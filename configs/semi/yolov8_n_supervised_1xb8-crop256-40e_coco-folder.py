@@ -1,5 +1,5 @@
 # To compare the semi-supervised trainings with: the labelled images alone, the stock
-# loss, and as many steps.
+# loss, and as many steps. Judged by the classes with enough boxes.
 #
 #   python tools/dataset_converters/split_semi.py path/to/data/annotations/train.json
 #   DATA_ROOT=path/to/data PERCENT=10 FOLD=1 python tools/train.py THIS_FILE
@@ -21,4 +21,7 @@ train_dataloader = dict(
         dataset=labelled,
     )
 )
+_base_.val_evaluator[0].update(min_boxes=20, classwise=True)
+val_evaluator = _base_.val_evaluator
+test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best="coco/bbox_mAP"))
