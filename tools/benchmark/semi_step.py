@@ -88,6 +88,7 @@ class Iterations:
         data = self.semi.data_preprocessor(self._batch(), True)
         self.preprocessed = data["inputs"]["unsup_teacher"]
         self.detector.init_weights()  # low scores, which differ
+        expect_small_boxes(self.detector.bbox_head.head_module)
         see_images(self.detector, self.preprocessed)
         for network in (self.semi.student, self.semi.teacher):
             network.load_state_dict(self.detector.state_dict())
@@ -166,6 +167,17 @@ def random_boxes(number: int, size: int, num_classes: int) -> InstanceData:
     center = torch.rand(number, 2) * size
     boxes = torch.cat([center - side / 2, center + side / 2], 1).clamp(0, size)
     return InstanceData(bboxes=boxes, labels=torch.randint(num_classes, (number,)))
+
+
+@torch.no_grad()
+def expect_small_boxes(head_module: nn.Module) -> None:
+    """Sides of about a stride: an untrained network finds boxes as large as the image.
+
+    No teacher does, and what a step costs grows with the priors that lie in boxes.
+    """
+    for branch in head_module.reg_preds:
+        of_bins = branch[-1].bias.view(4, head_module.reg_max)
+        of_bins -= torch.arange(head_module.reg_max, device=of_bins.device)
 
 
 def see_images(detector: nn.Module, images: Tensor) -> None:
