@@ -6,6 +6,7 @@ Each is what a new one would be, but for the seconds that its imports take.
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import tempfile
 from multiprocessing.process import BaseProcess
@@ -32,8 +33,11 @@ def start_tool(command, out=os.devnull, err=os.devnull, cwd=None) -> BaseProcess
     return process
 
 
-def run_tool(command, cwd=None) -> CompletedProcess:
-    """As ``subprocess.run`` with ``capture_output`` and ``text``."""
+def run_tool(command, cwd=None, new=False) -> CompletedProcess:
+    """Runs a tool with its arguments; ``new``: in a Python that starts from nothing."""
+    if new:
+        command = [sys.executable, *map(str, command)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         process = start_tool(command, out, err, cwd)

@@ -49,22 +49,13 @@ def command(root, tool, *arguments, **options) -> list[str]:
     ]
 
 
-def run(command) -> str:
-    return printed(run_tool(command))
-
-
-def completed(command, **kwargs) -> str:
-    return printed(subprocess.run(command, capture_output=True, text=True, **kwargs))
+def run(command, **kwargs) -> str:
+    return printed(run_tool(command, **kwargs))
 
 
 def printed(result) -> str:
     assert result.returncode == 0, result.stderr[-5000:]
     return result.stdout + result.stderr
-
-
-def run_as_a_user(command, **kwargs) -> str:
-    """In a new Python, from any working directory."""
-    return completed([sys.executable, *command], **kwargs)
 
 
 def train_scalars(work_dir) -> list[list[dict]]:
@@ -115,7 +106,7 @@ def test_train_and_test(root, tmp_path, demo_options):
         "default_hooks.checkpoint.save_best": "coco/bbox_mAP",
     }
     train = command(root, "train.py", root / CONFIG, "--work-dir", tmp_path, **options)
-    text = run_as_a_user(train, cwd=tmp_path)
+    text = run(train, new=True, cwd=tmp_path)  # from any working directory
     console = next(line for line in text.splitlines() if "Epoch(train)" in line)
     (scalars,) = train_scalars(tmp_path)
     (events,) = tmp_path.rglob("events.out.tfevents*")
@@ -132,7 +123,7 @@ def test_train_and_test(root, tmp_path, demo_options):
     arguments = [root / CONFIG, tmp_path / "epoch_2.pth", "--work-dir"]
     arguments += [tmp_path / "test", "--json-prefix", tmp_path / "result"]
     test = command(root, "test.py", *arguments, **demo_options)
-    text = run_as_a_user(test, cwd=tmp_path)
+    text = run(test, new=True)
     assert "background/fp_per_empty_image_score0.25: " in text
     assert (tmp_path / "result.bbox.json").exists()
 
@@ -325,26 +316,26 @@ def test_command_line_swaps_and_removes_the_area_weight(root, tmp_path, demo_opt
 
 def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
     options = [f"{k}={v}" for k, v in {**demo_options, **PENALTY_AT_ONCE}.items()]
+
+    def run_script(name, *arguments) -> str:
+        command = [str(root / "tools" / name), *arguments, "--cfg-options", *options]
+        kwargs = dict(capture_output=True, text=True, env=environment)
+        return printed(subprocess.run(command, **kwargs))
+
     bin_dir = os.path.dirname(sys.executable)
     environment = os.environ | dict(
         PORT=str(free_port),
         CUDA_VISIBLE_DEVICES="-1",
         PATH=f"{bin_dir}:{os.environ['PATH']}",
     )
-    script = str(root / "tools/dist_train.sh")
-    arguments = [str(root / YOLO11), "2", "--work-dir", str(tmp_path)]
-    completed([script, *arguments, "--cfg-options", *options], env=environment)
+    folder = str(tmp_path)
+    run_script("dist_train.sh", str(root / YOLO11), "2", "--work-dir", folder)
     (lines,) = train_scalars(tmp_path)
     assert len(lines) == 2 * 2  # 12 images in batches of 2 · 4: 2 iterations an epoch
     assert set(lines[-1]) >= LOGGED
 
-    script = str(root / "tools/dist_test.sh")
     arguments = [str(root / YOLO11), str(tmp_path / "epoch_2.pth"), "2"]
-    text = completed(
-        [script, *arguments, "--work-dir", str(tmp_path / "test")]
-        + ["--cfg-options", *options],
-        env=environment,
-    )
+    text = run_script("dist_test.sh", *arguments, "--work-dir", f"{folder}/test")
     assert "coco/bbox_mAP: " in text
 
 
