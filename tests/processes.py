@@ -20,6 +20,7 @@ FORKED.set_forkserver_preload(
         "mmareaaware.analysis",
         "mmdet.models",
         "mmyolo.models",
+        "pytest",  # of tests that run a function of theirs
         "torch.utils.tensorboard",
     ]
 )
