@@ -21,12 +21,15 @@ ROOT = Path(__file__).parents[1]
 NUM_CLASSES = 5
 STRIDES = (8, 16, 32)
 SIZE = 128
+collect_ignore = ["unformatted"]
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _configs_are_not_formatted():
     """MMEngine's runner has yapf format a config six times, a second or two each."""
     with pytest.MonkeyPatch.context() as patch:
+        # For processes that tests start
+        patch.setenv("PYTHONPATH", str(ROOT / "tests/unformatted"), os.pathsep)
         patch.setattr(
             "mmengine.config.config.FormatCode", lambda text, **_: (text + "\n", False)
         )

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 from torch import distributed, multiprocessing
 
+from tests.processes import FORKED
+
 
 def rank_0_of_2(function: Callable, port: int, *args):
     """What ``function(rank, world_size, *args)`` returns on rank 0, picklable."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mmareaaware"])  # imported once, and not each time
-    queue = context.Queue()
+    queue = FORKED.Queue()
     processes = multiprocessing.start_processes(
         _process,
         (function, port, args, queue),

@@ -16,6 +16,7 @@ from mmareaaware.conversion.yolo_labels import (
     to_coco,
 )
 from tests.conftest import ROOT
+from tests.processes import run_tool
 
 TOOL = ROOT / "tools/dataset_converters/yolo2coco.py"
 LABELS = """\
@@ -203,9 +204,7 @@ def test_wrong_data_says_so_in_a_line(birds, text, message):
 
 
 def test_the_command_fails_in_a_line(tmp_path):
-    result = subprocess.run(
-        [sys.executable, TOOL, tmp_path / "none.yaml"], capture_output=True, text=True
-    )
+    result = run_tool([TOOL, tmp_path / "none.yaml"])
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "none.yaml" in result.stderr

@@ -12,7 +12,7 @@ from tests.pages import ROOT, read
 
 PAGE = ROOT / "docs/tutorial"
 CELL = re.compile(r"^# %%([^\n]*)\n", re.M)
-FEW = dict(train=60, val=10)  # images: a training of a minute in place of ten
+FEW = dict(train=8, val=4)  # images: a training of seconds in place of minutes
 
 
 def cells() -> list[tuple[str, str]]:

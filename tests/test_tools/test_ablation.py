@@ -3,8 +3,6 @@
 import fcntl
 import json
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from mmengine.config import Config
 from mmareaaware.ablation import Grid, Run, training
 from mmareaaware.environment import num_cores
 from tests.conftest import ROOT
+from tests.processes import run_tool, start_tool
 
 TOOL = ROOT / "tools/ablation.py"
 BASELINE = ROOT / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
@@ -261,22 +260,23 @@ def test_a_killed_training_goes_on(tmp_path, demo_options):
     cfg.dump(tmp_path / "base.py")
     (tmp_path / "grid.py").write_text(GRID + POWER)
     out = tmp_path / "out"
-    command = [sys.executable, str(TOOL), str(tmp_path / "grid.py"), "--out", str(out)]
+    command = [TOOL, tmp_path / "grid.py", "--out", out]
     command += ["--seeds", "3", "--settings", "power"]
 
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = start_tool(command)
     deadline = time.time() + 300
     while not (out / "power/seed3/train/last_checkpoint").exists():
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.time() < deadline
         time.sleep(0.1)
     process.terminate()
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    process.join(timeout=60)
+    assert process.exitcode == 128 + signal.SIGTERM
     with (out / ".lock").open() as file:  # nothing that it started is left
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     assert not list(out.rglob("metrics.json"))
 
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_tool(command)
     assert result.returncode == 0, result.stderr
     assert len(list(out.glob("power/seed3/train/*/*.log"))) == 2
     assert "resumed epoch: " in (out / "power/seed3/log.txt").read_text()

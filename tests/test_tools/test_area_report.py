@@ -1,7 +1,5 @@
 import json
 import re
-import subprocess
-import sys
 from collections import Counter
 
 import matplotlib.pyplot as plt
@@ -18,6 +16,7 @@ from mmareaaware.analysis import (
     summarise,
 )
 from tests.conftest import ROOT
+from tests.processes import run_tool
 
 CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 
@@ -26,13 +25,12 @@ CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 def run(root, tmp_path):
     def run(config, *arguments):
         command = [
-            sys.executable,
             str(root / "tools/analysis/area_report.py"),
             str(config),
             *("--out", str(tmp_path / "report")),
             *arguments,
         ]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        return run_tool(command, cwd=tmp_path)
 
     return run
 

@@ -1,4 +1,4 @@
-"""The tools, as a user runs them: in processes of their own."""
+"""The tools, in processes of their own."""
 
 import importlib.util
 import json
@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.processes import run_tool, start_tool
 
 CONFIG = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 YOLO11 = "configs/demo/yolo11_n_area-aware_bg-max_1xb8-14e_digits.py"
@@ -41,7 +43,6 @@ PENALTY_AT_ONCE = {"custom_hooks.3.burn_in": 0, "custom_hooks.3.schedule": "cons
 def command(root, tool, *arguments, **options) -> list[str]:
     options = [f"{k}={v}" for k, v in options.items()]
     return [
-        sys.executable,
         str(root / "tools" / tool),
         *map(str, arguments),
         *(["--cfg-options", *options] if options else []),
@@ -49,7 +50,10 @@ def command(root, tool, *arguments, **options) -> list[str]:
 
 
 def run(command, **kwargs) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, **kwargs)
+    return printed(run_tool(command, **kwargs))
+
+
+def printed(result) -> str:
     assert result.returncode == 0, result.stderr[-5000:]
     return result.stdout + result.stderr
 
@@ -68,15 +72,16 @@ def train_scalars(work_dir) -> list[list[dict]]:
 
 def kill_at_checkpoint(command, work_dir) -> None:
     """Start a training, and kill it when there is something to resume from."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = start_tool(command)
     deadline = time.time() + 120
     last = work_dir / "last_checkpoint"
     while not (last.exists() and last.read_text()):  # it is made, and then written
-        assert process.poll() is None
+        assert process.is_alive()
         assert time.time() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 def assert_equal_where_resumed(whole, resumed) -> list[dict]:
@@ -100,11 +105,8 @@ def test_train_and_test(root, tmp_path, demo_options):
         "train_cfg.val_interval": 1,
         "default_hooks.checkpoint.save_best": "coco/bbox_mAP",
     }
-    # From any working directory
-    text = run(
-        command(root, "train.py", root / CONFIG, "--work-dir", tmp_path, **options),
-        cwd=tmp_path,
-    )
+    train = command(root, "train.py", root / CONFIG, "--work-dir", tmp_path, **options)
+    text = run(train, new=True, cwd=tmp_path)  # from any working directory
     console = next(line for line in text.splitlines() if "Epoch(train)" in line)
     (scalars,) = train_scalars(tmp_path)
     (events,) = tmp_path.rglob("events.out.tfevents*")
@@ -118,19 +120,10 @@ def test_train_and_test(root, tmp_path, demo_options):
         assert name in accumulator.Tags()["scalars"]
     assert list(tmp_path.glob("best_coco_bbox_mAP_epoch_*.pth"))
 
-    text = run(
-        command(
-            root,
-            "test.py",
-            root / CONFIG,
-            tmp_path / "epoch_2.pth",
-            "--work-dir",
-            tmp_path / "test",
-            "--json-prefix",
-            tmp_path / "result",
-            **demo_options,
-        )
-    )
+    arguments = [root / CONFIG, tmp_path / "epoch_2.pth", "--work-dir"]
+    arguments += [tmp_path / "test", "--json-prefix", tmp_path / "result"]
+    test = command(root, "test.py", *arguments, **demo_options)
+    text = run(test, new=True)
     assert "background/fp_per_empty_image_score0.25: " in text
     assert (tmp_path / "result.bbox.json").exists()
 
@@ -159,8 +152,8 @@ def test_the_demo(root, tmp_path, demo_options):
             assert line[name] == alone[step][name]
         assert line["loss_bg"] > 0
 
-    report = [sys.executable, str(root / "tools/demo_report.py")]
-    text = run([*report, str(tmp_path / "without"), str(tmp_path / "with")])
+    folders = (tmp_path / "without", tmp_path / "with")
+    text = run(command(root, "demo_report.py", *folders))
     assert "without the penalty" in text
     assert "false alarms on background" in text
     for name, size in (("without_and_with", 100_000), ("losses", 20_000)):
@@ -274,9 +267,7 @@ def test_a_missing_data_root_is_a_line(root, tmp_path, monkeypatch, tool, more):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "none"))
     recipe = "yolov8_n_baseline_1xb8-crop256-40e_coco-folder.py"
     config = root / "configs/coco_folder" / recipe
-    result = subprocess.run(
-        command(root, tool, config, *more), capture_output=True, text=True
-    )
+    result = run_tool(command(root, tool, config, *more))
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     (line,) = (x for x in result.stderr.splitlines() if x.startswith("error: "))
@@ -292,7 +283,8 @@ def test_tta(root, tmp_path, start, demo_options):
     cfg.merge_from_dict(demo_options)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)
     arguments = [config, checkpoint, "--work-dir", tmp_path / "test"]
-    text = run(command(root, "test.py", *arguments, "--tta", **demo_options))
+    options = demo_options | {"test_dataloader.dataset.indices": 2}
+    text = run(command(root, "test.py", *arguments, "--tta", **options))
     assert "coco/bbox_mAP: " in text
     assert "DetTTAModel" in text
 
@@ -325,26 +317,26 @@ def test_command_line_swaps_and_removes_the_area_weight(root, tmp_path, demo_opt
 
 def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
     options = [f"{k}={v}" for k, v in {**demo_options, **PENALTY_AT_ONCE}.items()]
+
+    def run_script(name, *arguments) -> str:
+        command = [str(root / "tools" / name), *arguments, "--cfg-options", *options]
+        kwargs = dict(capture_output=True, text=True, env=environment)
+        return printed(subprocess.run(command, **kwargs))
+
     bin_dir = os.path.dirname(sys.executable)
     environment = os.environ | dict(
         PORT=str(free_port),
         CUDA_VISIBLE_DEVICES="-1",
         PATH=f"{bin_dir}:{os.environ['PATH']}",
     )
-    script = str(root / "tools/dist_train.sh")
-    arguments = [str(root / YOLO11), "2", "--work-dir", str(tmp_path)]
-    run([script, *arguments, "--cfg-options", *options], env=environment)
+    folder = str(tmp_path)
+    run_script("dist_train.sh", str(root / YOLO11), "2", "--work-dir", folder)
     (lines,) = train_scalars(tmp_path)
     assert len(lines) == 2 * 2  # 12 images in batches of 2 · 4: 2 iterations an epoch
     assert set(lines[-1]) >= LOGGED
 
-    script = str(root / "tools/dist_test.sh")
     arguments = [str(root / YOLO11), str(tmp_path / "epoch_2.pth"), "2"]
-    text = run(
-        [script, *arguments, "--work-dir", str(tmp_path / "test")]
-        + ["--cfg-options", *options],
-        env=environment,
-    )
+    text = run_script("dist_test.sh", *arguments, "--work-dir", f"{folder}/test")
     assert "coco/bbox_mAP: " in text
 
 
@@ -359,18 +351,9 @@ def test_two_processes_without_a_gpu(root, tmp_path, demo_options, free_port):
 )
 def test_a_wrong_config_says_so(root, tmp_path, demo_options, option, message):
     name, value = option.split("=")
-    result = subprocess.run(
-        command(
-            root,
-            "train.py",
-            root / CONFIG,
-            "--work-dir",
-            tmp_path,
-            **{**demo_options, name: value},
-        ),
-        capture_output=True,
-        text=True,
-    )
+    arguments = (root / CONFIG, "--work-dir", tmp_path)
+    options = demo_options | {name: value}
+    result = run_tool(command(root, "train.py", *arguments, **options))
     assert result.returncode != 0
     assert message in result.stderr[-3000:]
     assert "Epoch(train)" not in result.stdout + result.stderr

@@ -1,8 +1,6 @@
 """The converter as a command; ``test_conversion`` says that it is right."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from mmengine.registry import MODELS
 
 from mmareaaware.conversion.ultralytics_weights import to_ultralytics
 from tests.conftest import ROOT
+from tests.processes import run_tool
 
 TOOL = ROOT / "tools/model_converters/ultralytics_to_mmyolo.py"
 YOLO11 = ROOT / "configs/yolo11/yolo11_n_8xb16-500e_coco.py"
@@ -29,9 +28,8 @@ def theirs(model, tmp_path):
     return path
 
 
-def run(*arguments):
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+def run(*arguments, **kwargs):
+    return run_tool([TOOL, *arguments], **kwargs)
 
 
 def refused(*arguments) -> str:
@@ -45,7 +43,7 @@ def refused(*arguments) -> str:
 
 def test_there_and_back(model, theirs, tmp_path):
     ours, back = tmp_path / "ours.pth", tmp_path / "back.pt"
-    result = run(YOLO11, theirs, ours)
+    result = run(YOLO11, theirs, ours, new=True)
     assert result.returncode == 0, result.stderr
     assert "498 entries written" in result.stdout
     state = torch.load(ours, weights_only=True)["state_dict"]

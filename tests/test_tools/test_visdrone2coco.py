@@ -1,6 +1,5 @@
 import json
-import subprocess
-import sys
+from subprocess import CompletedProcess
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from PIL import Image
 from mmareaaware.conversion.visdrone import CLASSES
 from mmareaaware.evaluation import BackgroundFPMetric, SizeBinnedCocoMetric
 from mmareaaware.evaluation.size_binned_coco_metric import EVALUATORS
+from tests.processes import run_tool
 
 META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape", "instances")
 
@@ -40,11 +40,8 @@ def visdrone(tmp_path):
     return tmp_path
 
 
-def run(root, *arguments) -> subprocess.CompletedProcess:
-    tool = root / "tools/dataset_converters/visdrone2coco.py"
-    return subprocess.run(
-        [sys.executable, tool, *arguments], capture_output=True, text=True
-    )
+def run(root, *arguments) -> CompletedProcess:
+    return run_tool([root / "tools/dataset_converters/visdrone2coco.py", *arguments])
 
 
 def test_boxes_and_what_is_skipped(root, visdrone):

@@ -1,12 +1,12 @@
 import json
 import re
-import subprocess
-import sys
 
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+
+from tests.processes import run_tool
 
 YOLO11 = "configs/demo/yolo11_n_area-aware_bg-max_1xb8-14e_digits.py"
 BASELINE = "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
@@ -14,10 +14,9 @@ BASELINE = "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
 
 @pytest.fixture
 def run(root, tmp_path, demo_options):
-    def run(*arguments, config=YOLO11, **options):
+    def run(*arguments, config=YOLO11, new=False, **options):
         options = demo_options | options
         command = [
-            sys.executable,
             str(root / "tools/visualize_assignment.py"),
             str(root / config),
             *arguments,
@@ -26,7 +25,7 @@ def run(root, tmp_path, demo_options):
             "--cfg-options",
             *(f"{k}={v}" for k, v in options.items()),
         ]
-        return subprocess.run(command, capture_output=True, text=True)
+        return run_tool(command, new=new)
 
     return run
 
@@ -54,7 +53,7 @@ def coloured(picture) -> np.ndarray:
 
 def test_picture_and_table(run, boxes, tmp_path):
     index = int(np.argmax([len(b) for b in boxes]))
-    result = run("--index", str(index))
+    result = run("--index", str(index), new=True)
     assert result.returncode == 0, result.stderr
     expected = sorted((round(w), round(h)) for _, _, w, h in boxes[index])
     assert sorted(sizes(result.stdout)) == expected
@@ -108,9 +107,7 @@ def test_a_detector_of_two_stages(root, digits, tmp_path):
         "configs/demo/faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e_digits.py"
     )
     tool = root / "tools/visualize_assignment.py"
-    result = subprocess.run(
-        [sys.executable, tool, root / config], capture_output=True, text=True
-    )
+    result = run_tool([tool, root / config])
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "error: bbox_head must be an AreaAwareYOLOv8Head" in result.stderr

@@ -1,8 +1,6 @@
 """Whole semi-supervised trainings of seconds: teacher, phases, log, resuming."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ from torch.utils.data import Dataset
 
 from mmareaaware.engine import SemiMeanTeacherHook
 from tests.conftest import ROOT
+from tests.processes import run_tool
 from tests.semi import FIXED, build, detector_config, semi_batch, semi_config
 
 TOOL = ROOT / "tools/model_converters/teacher_to_detector.py"
@@ -209,14 +208,13 @@ def test_in_the_burn_in_the_teacher_is_the_student(tmp_path):
             assert torch.equal(state[name], teacher)
 
     target = tmp_path / "plain.pth"
-    command = [sys.executable, str(TOOL), str(tmp_path / "epoch_1.pth"), str(target)]
-    subprocess.run(command, check=True, capture_output=True)
+    result = run_tool([TOOL, tmp_path / "epoch_1.pth", target], new=True)
+    assert result.returncode == 0, result.stderr
     plain = build(detector_config(), seed=7)
     plain.load_state_dict(torch.load(target, weights_only=True)["state_dict"])
     for name, value in plain.state_dict().items():
         assert torch.equal(value, runner.model.student.state_dict()[name])
-    command = [sys.executable, str(TOOL), str(target), str(tmp_path / "x.pth")]
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = run_tool([TOOL, target, tmp_path / "x.pth"])
     assert result.returncode == 1
     assert "error: no entry of the checkpoint begins with 'teacher.'" in result.stderr
     assert "Traceback" not in result.stderr

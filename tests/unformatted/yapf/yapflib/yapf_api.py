@@ -1,0 +1,2 @@
+def FormatCode(text: str, **_) -> tuple[str, bool]:
+    return text + "\n", False
