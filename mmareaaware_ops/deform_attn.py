@@ -6,6 +6,9 @@ mmcv asks the extension for it on GPUs; on the CPU it calls the same function it
 import torch
 from torch import Tensor
 
+from .deform_conv import bilinear_samples
+from .torchvision_ops import must_be_deterministic
+
 
 def ms_deform_attn_forward(
     value: Tensor,
@@ -28,11 +31,12 @@ def ms_deform_attn_forward(
     Returns:
         (B, Q, heads · D)
     """
+    inputs = value, value_spatial_shapes, sampling_locations, attention_weights
+    if must_be_deterministic(value):
+        return _attend_by_gathering(*inputs)
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-    return multi_scale_deformable_attn_pytorch(
-        value, value_spatial_shapes, sampling_locations, attention_weights
-    )
+    return multi_scale_deformable_attn_pytorch(*inputs)
 
 
 def ms_deform_attn_backward(
@@ -64,3 +68,24 @@ def ms_deform_attn_backward(
         (grad_value, grad_sampling_loc, grad_attn_weight), grads, strict=True
     ):
         into.copy_(grad)
+
+
+def _attend_by_gathering(
+    value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """The same without ``grid_sample``, whose gradient is not deterministic on a GPU.
+
+    Arguments are those of `ms_deform_attn_forward`.
+    """
+    sizes = shapes.tolist()
+    levels = value.permute(0, 2, 3, 1).split([h * w for h, w in sizes], 3)
+    total = 0
+    for level, (height, width) in enumerate(sizes):
+        place = locations[:, :, :, level, :, :, None]  # (B, Q, heads, points, 2, 1)
+        x, y = place.permute(4, 0, 2, 3, 1, 5)  # (B, heads, points, Q, 1)
+        x, y = x * width - 0.5, y * height - 0.5
+        maps = levels[level].unflatten(3, (height, width))  # (B, heads, D, H, W)
+        samples = bilinear_samples(maps, y, x, torch.ones_like(x, dtype=torch.bool))
+        weight = weights[:, :, :, level].permute(0, 2, 3, 1)[:, :, None, :, :, None]
+        total = total + (samples * weight).sum(3)  # (B, heads, D, Q, 1)
+    return total.squeeze(4).permute(0, 3, 1, 2).flatten(2)

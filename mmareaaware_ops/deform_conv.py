@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .torchvision_ops import torchvision_ops
+from .torchvision_ops import torchvision_ops_for
 
 
 class _Geometry(NamedTuple):
@@ -241,7 +241,7 @@ def _convolve(
     place = _undeformed(kernel, (height, width), geometry).to(offset) + moved
     y, x = place.unbind(3)  # (B, parts, taps, h, w)
     inside = (y > -1) & (y < input.size(2)) & (x > -1) & (x < input.size(3))
-    torchvision = torchvision_ops()
+    torchvision = torchvision_ops_for(input)
     if torchvision:  # reads the numbers of groups from the shapes
         # At -1, where the taps of a new module's border are, only it has a slope.
         moved = moved.where(inside[:, :, :, None], moved.detach())
@@ -250,7 +250,7 @@ def _convolve(
             input, moved.view_as(offset), weight, bias, stride, padding, dilation, mask
         )
     maps = input.view(batch, parts, channels // parts, *input.shape[2:])
-    columns = _sample(maps, y, x, inside)  # (B, parts, C / parts, taps, h, w)
+    columns = bilinear_samples(maps, y, x, inside)  # (B, parts, C / parts, taps, h, w)
     if mask is not None:
         columns = columns * mask.view(batch, parts, 1, taps, height, width)
     columns = columns.view(batch, geometry.groups, -1, height * width)
@@ -275,7 +275,7 @@ def _undeformed(
     return torch.stack([y, x], 2).flatten(0, 1)
 
 
-def _sample(maps: Tensor, y: Tensor, x: Tensor, inside: Tensor) -> Tensor:
+def bilinear_samples(maps: Tensor, y: Tensor, x: Tensor, inside: Tensor) -> Tensor:
     """Bilinear samples; zero, as their gradients are, from a cell outside on.
 
     Args:
@@ -296,8 +296,10 @@ def _sample(maps: Tensor, y: Tensor, x: Tensor, inside: Tensor) -> Tensor:
         for column, share_x in ((left, 1 - right), (left + 1, right)):
             exists = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             weight = (share_y * share_x).where(inside & exists, 0)
-            index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-            index = index.long().flatten(2)[:, :, None].expand(-1, -1, maps.size(2), -1)
+            # As integers: in half precision there are no others beyond 2048
+            cell = row.clamp(0, height - 1).long() * width
+            cell = cell + column.clamp(0, width - 1).long()
+            index = cell.flatten(2)[:, :, None].expand(-1, -1, maps.size(2), -1)
             values = flat.gather(3, index).view(*maps.shape[:3], *y.shape[2:])
             total = total + values * weight[:, :, None]
     return total

@@ -106,7 +106,9 @@ class _SortedBoxes:
         """The best ones, and the others."""
         if len(self) <= number:
             return self, _SortedBoxes(self.columns[:, :0], self.rank[:0], self.offset)
-        best = self.rank <= self.rank.kthvalue(number)[0]
+        # Not kthvalue: some versions of torch refuse it where GPUs are deterministic
+        last = self.rank.topk(number, largest=False, sorted=False)[0].max()
+        best = self.rank <= last
         return self.where(best), self.where(~best)
 
     def among_themselves(self, threshold: float) -> "_SortedBoxes":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .torchvision_ops import torchvision_ops
+from .torchvision_ops import torchvision_ops_for
 
 MAX, AVERAGE = 0, 1  # pool_mode
 # Elements of the largest tensor that is made for some RoIs at a time: what fits the
@@ -58,7 +58,7 @@ def roi_align_forward(
     rois = rois.to(input.dtype)
     shape = (aligned_height, aligned_width)
     grid = _SamplingGrid(rois, shape, spatial_scale, sampling_ratio, aligned)
-    torchvision = torchvision_ops()
+    torchvision = torchvision_ops_for(input)
     if torchvision and pool_mode == AVERAGE:
         output.copy_(
             torchvision.roi_align(
@@ -101,7 +101,7 @@ def roi_align_backward(
     if pool_mode == MAX:
         _max_backward(grad_output, rois, argmax_y, argmax_x, grad_input)
         return
-    torchvision = torchvision_ops()
+    torchvision = torchvision_ops_for(grad_input)
     if torchvision:
         # Linear in the features: any have the same gradient.
         features = torch.zeros_like(grad_input).requires_grad_()

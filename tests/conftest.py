@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+# What torch up to 2.9 asks of who wants GPUs to be deterministic
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 import runpy
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 
@@ -22,6 +25,10 @@ NUM_CLASSES = 5
 STRIDES = (8, 16, 32)
 SIZE = 128
 collect_ignore = ["unformatted"]
+
+# A machine with much to do is slow, and the first use of a GPU takes seconds
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,6 +46,20 @@ def _configs_are_not_formatted():
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _float32_on_gpus(monkeypatch):
+    """As on a CPU: TF32 has ten bits, and all convolutions would be of it."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture(autouse=True)
+def _only_who_asks_is_deterministic():
+    """A Runner with ``deterministic=True`` leaves it on for the tests after it."""
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +91,8 @@ def run_tool(monkeypatch):
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory) -> Path:
-    """The package, built."""
+    """The package, built; without isolation, which would need a network."""
+    pytest.importorskip("hatchling", reason="hatchling builds the wheel: extra `dev`")
     path = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
     command += ["--no-build-isolation", "-w", str(path), str(ROOT)]

@@ -2,6 +2,10 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import forkserver
+from queue import Empty
+from unittest.mock import patch
 
 from torch import distributed, multiprocessing
 
@@ -10,6 +14,10 @@ from tests.processes import FORKED
 
 def rank_0_of_2(function: Callable, port: int, *args):
     """What ``function(rank, world_size, *args)`` returns on rank 0, picklable."""
+    # They need no GPU, and a process that is forked from one that saw a GPU dies of it
+    # in its first backward pass.
+    with patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+        forkserver.ensure_running()
     queue = FORKED.Queue()
     processes = multiprocessing.start_processes(
         _process,
@@ -18,7 +26,13 @@ def rank_0_of_2(function: Callable, port: int, *args):
         join=False,
         start_method="forkserver",
     )
-    result = queue.get(timeout=240)
+    for _ in range(240):
+        with suppress(Empty):
+            result = queue.get(timeout=1)
+            break
+        processes.join(timeout=0)  # raises where a process died
+    else:
+        raise TimeoutError("rank 0 has no result after four minutes")
     while not processes.join(timeout=60):
         pass
     return result

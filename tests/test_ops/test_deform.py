@@ -8,6 +8,9 @@ from mmcv.ops.multi_scale_deform_attn import (
     multi_scale_deformable_attn_pytorch,
 )
 
+from mmareaaware_ops import deform_attn
+from mmareaaware_ops.deform_conv import bilinear_samples
+
 
 def doubles(*shape: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
@@ -47,6 +50,15 @@ def test_without_offsets_a_plain_convolution(ours):
     torch.testing.assert_close(module(maps), plain)
 
 
+def test_maps_of_many_cells_in_half_precision():
+    """Each cell sampled at its centre is that cell: none has another's index."""
+    maps = torch.arange(60.0).repeat(60, 1)[None, None, None].half()
+    y, x = torch.meshgrid(torch.arange(60), torch.arange(60), indexing="ij")
+    y, x = (v[None, None, None].half() for v in (y, x))
+    inside = torch.ones_like(y, dtype=torch.bool)
+    assert bilinear_samples(maps, y, x, inside)[0, 0, 0].equal(maps[0, 0])
+
+
 def attention_inputs():
     shapes = torch.tensor([[3, 4], [2, 2]])
     value = doubles(2, 16, 2, 3)
@@ -55,7 +67,14 @@ def attention_inputs():
     return value, shapes, torch.tensor([0, 12]), locations, weights
 
 
-def test_attention_equals_mmcv(ours):
+@pytest.fixture(params=[False, True], ids=["", "deterministic"])
+def deterministic(request, monkeypatch):
+    """As on a GPU where ``torch.use_deterministic_algorithms`` was called, or not."""
+    monkeypatch.setattr(deform_attn, "must_be_deterministic", lambda _: request.param)
+    return request.param
+
+
+def test_attention_equals_mmcv(ours, deterministic):
     value, shapes, start, locations, weights = attention_inputs()
     inputs = (value, locations, weights)
     output = MultiScaleDeformableAttnFunction.apply(
@@ -72,7 +91,15 @@ def test_attention_equals_mmcv(ours):
         torch.testing.assert_close(a, b)
 
 
-def test_attention_gradcheck(ours):
+def test_attention_at_and_beyond_the_border(ours, deterministic):
+    value, shapes, start, locations, weights = attention_inputs()
+    locations = locations * 3 - 1
+    expected = multi_scale_deformable_attn_pytorch(value, shapes, locations, weights)
+    args = value, shapes, start, locations, weights, 64
+    torch.testing.assert_close(MultiScaleDeformableAttnFunction.apply(*args), expected)
+
+
+def test_attention_gradcheck(ours, deterministic):
     value, shapes, start, locations, weights = attention_inputs()
 
     def attend(value, locations, weights):

@@ -111,6 +111,27 @@ def test_modulated_deform_conv(ours, torchvision):
         assert x.grad.eq(factor * 3 * 16).all()
 
 
+@pytest.fixture(params=["bfloat16", "deterministic"])
+def dtype_it_cannot(request, monkeypatch):
+    """A dtype that it lacks, or any on a GPU that has to be deterministic."""
+    if request.param == "bfloat16":
+        return torch.bfloat16
+    monkeypatch.setattr(lookup, "must_be_deterministic", lambda _: True)
+    return torch.float
+
+
+def test_what_it_cannot_is_not_asked_of_it(ours, torchvision, dtype_it_cannot):
+    def leaf(*shape):
+        return torch.rand(*shape).to(dtype_it_cannot).requires_grad_()
+
+    maps, rois = leaf(1, 2, 5, 5), torch.tensor([[0, 1.0, 1, 3, 3]])
+    args = rois.to(dtype_it_cannot), (3, 2), 0.5, 0, "avg", True
+    roi_align(maps, *args).sum().backward()
+    deform_conv2d(maps, leaf(1, 8, 4, 4), leaf(3, 2, 2, 2)).sum().backward()
+    assert not torchvision.calls
+    assert maps.grad.any()
+
+
 @pytest.mark.parametrize("error", [ImportError, RuntimeError, OSError, AttributeError])
 def test_does_not_load(monkeypatch, error):
     tries = []
@@ -138,7 +159,7 @@ def test_equals_the_real_one(monkeypatch, name):
     for seed in range(NUM_CASES):
         theirs = OPERATORS[name](mmareaaware_ops.ext, seed)
         with monkeypatch.context() as patch:
-            for module in ("nms", "roi_align", "deform_conv"):
+            for module in ("nms", "torchvision_ops"):
                 module = sys.modules[f"mmareaaware_ops.{module}"]
                 patch.setattr(module, "torchvision_ops", lambda: None)
             ours = OPERATORS[name](mmareaaware_ops.ext, seed)

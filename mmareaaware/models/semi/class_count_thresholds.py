@@ -88,7 +88,9 @@ class ClassCountThresholds(MovingThresholds):
         """The lowest score of each class with no more boxes than labelled, (C,)."""
         num_unlabelled, num_labelled = self.images
         aim = self.boxes / num_labelled * num_unlabelled
-        from_bin_on = self.histogram.flip(1).cumsum(1).flip(1)  # (C, 100)
+        # Not cumsum, which torch refuses where GPUs are deterministic
+        is_from = self.histogram.new_ones(NUM_BINS, NUM_BINS).tril()
+        from_bin_on = self.histogram @ is_from  # (C, 100)
         # Rounding of decayed sums must not decide; the numbers of bins follow 0, 1, …
         too_many = from_bin_on > aim.unsqueeze(1) * (1 + 1e-9)
         scores = too_many.sum(1) / NUM_BINS
