@@ -98,6 +98,7 @@ class SemiYOLODetector(SemiBaseDetector):
         num_classes = self.student.bbox_head.num_classes
         self.pseudo_labeller = PseudoLabeller(num_classes, **(pseudo_labels or {}))
         self.last_pseudo_labels: PseudoLabels | None = None
+        self.data_preprocessor.register_forward_pre_hook(self._leave_out_unlabelled)
 
     @property
     def lambda_u(self) -> float:
@@ -134,12 +135,12 @@ class SemiYOLODetector(SemiBaseDetector):
             ValueError: A branch or a homography is missing.
         """
         inputs, samples = multi_batch_inputs, multi_batch_data_samples
-        _check_branches(samples)
         if self.lambda_u == 0:
             self.last_pseudo_labels = None
             return rename_loss_dict(
                 "sup_", self.student.loss(inputs["sup"], samples["sup"])
             )
+        _check_branches(samples)
         truth, ignored, metas = unpack_gt_instances(samples["sup"])
         labelled = dict(
             bboxes_labels=truth,
@@ -168,6 +169,17 @@ class SemiYOLODetector(SemiBaseDetector):
             detections, truth, lambda: labeller.detect(teacher, inputs["sup"])
         )
         return losses
+
+    def _leave_out_unlabelled(
+        self, _: nn.Module, args: tuple[dict, bool]
+    ) -> tuple[dict, bool] | None:
+        """In the burn-in the unlabelled images need no preprocessing."""
+        data, *training = args
+        if self.lambda_u > 0 or training != [True]:
+            return None
+        _check_branches(data["data_samples"])
+        labelled = {key: dict(sup=found["sup"]) for key, found in data.items()}
+        return labelled, True
 
     def parse_losses(
         self, losses: Mapping[str, Tensor]
@@ -235,7 +247,9 @@ def _check_preprocessor(preprocessor: nn.Module) -> None:
 
 def _check_branches(samples: Mapping) -> None:
     """From the first iteration on, not from the end of the burn-in."""
-    missing = [branch for branch in BRANCHES if not samples.get(branch)]
+    # None stands for an image that is in another branch
+    found = {b: [s for s in samples.get(b, ()) if s is not None] for b in BRANCHES}
+    missing = [branch for branch in BRANCHES if not found[branch]]
     if missing:
         raise ValueError(
             f"SemiYOLODetector trains on the branches {BRANCHES}, and this batch has "
@@ -243,4 +257,4 @@ def _check_branches(samples: Mapping) -> None:
             "pipelines, and the sampler"
         )
     for branch in UNLABELLED:
-        check_has_homography(samples[branch][0], branch)
+        check_has_homography(found[branch][0], branch)

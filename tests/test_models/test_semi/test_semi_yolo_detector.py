@@ -304,6 +304,19 @@ def test_what_is_refused_when_it_is_built(settings, word):
         MODELS.build(config)
 
 
+def test_the_burn_in_preprocesses_labelled_images_alone():
+    model = semi_model(weight=0.0)
+    labelled = model.data_preprocessor(semi_batch(), True)
+    assert list(labelled["inputs"]) == list(labelled["data_samples"]) == ["sup"]
+    model.lambda_u = 0.5
+    data = model.data_preprocessor(semi_batch(), True)
+    assert list(data["inputs"]) == ["sup", "unsup_teacher", "unsup_student"]
+    assert torch.equal(data["inputs"]["sup"], labelled["inputs"]["sup"])
+    one = dict(inputs=[semi_batch()["inputs"]["sup"][0]], data_samples=[sample()])
+    for training in ((), (False,)):
+        assert len(model.data_preprocessor(deepcopy(one), *training)["inputs"]) == 1
+
+
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_a_missing_homography_or_branch_is_seen_at_once(weight):
     batch = semi_batch()
