@@ -11,6 +11,8 @@ from statistics import mean
 
 import yaml
 
+from mmareaaware.ablation import Grid
+
 ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "model-index.yml"
 # By the last part of a recipe's name
@@ -70,7 +72,7 @@ def _results(config: str) -> Iterator[dict]:
     found: dict[str, tuple[list, dict]] = {}
     for path in sorted((ROOT / "docs/results").glob("*.json")):
         record = json.loads(path.read_text())
-        if record.get("base") != config:
+        if record.get("base") != config or _begins_elsewhere(record):
             continue
         runs = [r for r in record["runs"] if r["setting"] == record["baseline"]]
         data = DATA_SETS[record["environments"][0]["data_root"]]
@@ -79,6 +81,12 @@ def _results(config: str) -> Iterator[dict]:
     for data, (runs, record) in sorted(found.items()):
         metrics = dict(_means(runs, record["metrics"]))
         yield dict(Task="Object Detection", Dataset=data, Metrics=metrics)
+
+
+def _begins_elsewhere(record: dict) -> bool:
+    """Whether its baseline is another recipe than the other settings change."""
+    settings = Grid(ROOT / record["grid"]).settings
+    return "base" in settings[record["baseline"]]
 
 
 def _means(runs: list[dict], metrics: list[dict]) -> Iterator[tuple[str, float]]:

@@ -7,6 +7,7 @@ from operator import truediv
 from pathlib import Path
 
 import pytest
+from scipy.stats import ttest_1samp
 
 from mmareaaware.ablation import Grid
 from mmareaaware.ablation.report import markdown, tabulate
@@ -93,9 +94,8 @@ def reduction(record: str, setting: str) -> float:
     runs: dict = {}
     for run in results["runs"]:
         runs.setdefault(run["setting"], []).append(run["metrics"][key])
-    return 100 * (
-        1 - statistics.mean(runs[setting]) / statistics.mean(runs["baseline"])
-    )
+    with_all, with_it = runs[results["baseline"]], runs[setting]
+    return 100 * (1 - statistics.mean(with_it) / statistics.mean(with_all))
 
 
 def test_about_a_sixth_in_the_readme():
@@ -238,10 +238,14 @@ def test_the_cost_of_a_teacher():
 
 def by_seed(record: str, setting: str, key: str) -> list[float]:
     """Differences to the baseline of the same seed, in points."""
-    runs = json.loads((DOCS / f"results/{record}.json").read_text())["runs"]
-    value = {(r["setting"], r["seed"]): 100 * r["metrics"][key] for r in runs}
+    results = json.loads((DOCS / f"results/{record}.json").read_text())
+    value = {
+        (r["setting"], r["seed"]): 100 * r["metrics"][key] for r in results["runs"]
+    }
     return [
-        v - value["baseline", s] for (name, s), v in value.items() if name == setting
+        v - value[results["baseline"], s]
+        for (name, s), v in value.items()
+        if name == setting
     ]
 
 
@@ -314,3 +318,25 @@ def test_the_words_about_trainings_from_coco_weights():
         ("p2", small, "follows in one ({})"),
     ):
         assert told.format(span(by_seed(uav, setting, key))) in text
+
+
+def test_the_words_about_a_teacher():
+    record = "hit_uav_semi_10"
+    text = section(read("docs/results.md"), "labelled-and-unlabelled-images")
+    text = text.replace("\n", " ")
+    ap, small = (by_seed(record, "semi", f"coco/bbox_{k}") for k in ("mAP", "mAP_s"))
+    assert len(ap) == 3
+    for gains in (ap, small):
+        assert ttest_1samp(gains, 0).confidence_interval().low > 0
+    mean, of_small = map(statistics.mean, (ap, small))
+    worth = f"{mean:.1f} AP and {of_small:.1f} AP small"
+    assert f"is worth {worth} here" in text
+    assert f"in each fold ({min(ap):+.1f} to {max(ap):+.1f})" in text
+    assert f"there are {reduction(record, 'semi'):.0f} % fewer false" in text
+    for page, told in (
+        ("results", f"AP {mean:+.1f}, AP small {of_small:+.1f}, and "),
+        ("semi_supervised", worth),
+        ("choose", f"AP {mean:+.1f}, AP small {of_small:+.1f}"),
+    ):
+        assert told in read(f"docs/{page}.md").replace("\n", " ")
+    assert f"AP small {of_small:+.1f} with a tenth" in read("README.md")
