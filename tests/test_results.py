@@ -333,6 +333,14 @@ def test_the_words_about_a_teacher():
     assert f"is worth {worth} here" in text
     assert f"in each fold ({min(ap):+.1f} to {max(ap):+.1f})" in text
     assert f"there are {reduction(record, 'semi'):.0f} % fewer false" in text
+    with_penalty = by_seed(record, "semi_bg-max", "coco/bbox_mAP")
+    assert f"as high ({span(with_penalty)} in the folds)" in text
+    of_small_then = statistics.mean(by_seed(record, "semi_bg-max", "coco/bbox_mAP_s"))
+    assert f"AP small is {of_small_then:+.1f}" in text
+    key = "background/bg_fp_per_image_recall0.5"
+    both = (by_seed(record, setting, key) for setting in ("semi", "semi_bg-max"))
+    assert all(then < alone < 0 for alone, then in zip(*both, strict=True))
+    assert f"{reduction(record, 'semi_bg-max'):.0f} % fewer than with labels" in text
     for page, told in (
         ("results", f"AP {mean:+.1f}, AP small {of_small:+.1f}, and "),
         ("semi_supervised", worth),
