@@ -9,9 +9,11 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
+from unittest.mock import patch
 
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
@@ -26,9 +28,19 @@ FORKED.set_forkserver_preload(
 )
 
 
+def ensure_server() -> None:
+    """Starts what forks, without GPUs: a process dies of one that its parent saw.
+
+    Those that are forked see again what their environment says.
+    """
+    with patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
+        forkserver.ensure_running()
+
+
 def start_tool(command, out=os.devnull, err=os.devnull, cwd=None) -> BaseProcess:
     """Starts a tool with its arguments; what it writes goes into two files."""
     arguments = (list(map(str, command)), str(out), str(err), cwd or os.getcwd())
+    ensure_server()
     process = FORKED.Process(target=_tool, args=(*arguments, dict(os.environ)))
     process.start()
     return process

@@ -3,21 +3,16 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing import forkserver
 from queue import Empty
-from unittest.mock import patch
 
 from torch import distributed, multiprocessing
 
-from tests.processes import FORKED
+from tests.processes import FORKED, ensure_server
 
 
 def rank_0_of_2(function: Callable, port: int, *args):
     """What ``function(rank, world_size, *args)`` returns on rank 0, picklable."""
-    # They need no GPU, and a process that is forked from one that saw a GPU dies of it
-    # in its first backward pass.
-    with patch.dict(os.environ, CUDA_VISIBLE_DEVICES=""):
-        forkserver.ensure_running()
+    ensure_server()
     queue = FORKED.Queue()
     processes = multiprocessing.start_processes(
         _process,
