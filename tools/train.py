@@ -42,7 +42,8 @@ def main() -> None:
     if args.amp:
         if get_device() == "cpu":
             raise SystemExit(
-                "error: --amp needs a GPU, and there is none here: leave it out"
+                "error: --amp needs a GPU, and there is none here: leave it out, or "
+                "choose optim_wrapper.type=BFloat16OptimWrapper with --cfg-options"
             )
         if cfg.optim_wrapper.type not in ("OptimWrapper", "AmpOptimWrapper"):
             raise SystemExit(

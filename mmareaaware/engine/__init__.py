@@ -1,3 +1,4 @@
-"""What runs beside a training: hooks."""
+"""What runs beside a training: hooks, and the precision of its forward passes."""
 
+from .bfloat16_optim_wrapper import BFloat16OptimWrapper
 from .hooks import *  # noqa: F403
