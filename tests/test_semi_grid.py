@@ -1,4 +1,4 @@
-"""The grid that compares semi-supervised trainings with what they must beat."""
+"""Grids that compare semi-supervised trainings with what they must beat."""
 
 from itertools import combinations
 
@@ -98,3 +98,16 @@ def test_all_start_from_a_checkpoint_or_none(monkeypatch):
         cfg = finetuned.load(setting, 1)
         assert cfg.load_from == "coco.pth"
         assert cfg.optim_wrapper.optimizer.lr == rate / 2
+
+
+def test_digits_are_the_recipes(monkeypatch):
+    """As many steps with and without unlabelled images, in the precision asked for."""
+    monkeypatch.setenv("OPTIM_WRAPPER", "BFloat16OptimWrapper")
+    grid = Grid(ROOT / "configs/_grids_/semi_digits.py")
+    assert grid.baseline == "supervised"
+    for name in grid.settings:
+        cfg = grid.load(name, 2)
+        assert cfg.optim_wrapper.type == "BFloat16OptimWrapper"
+        assert files(cfg)[0] == "semi_anns/train.2@20.json"
+        assert (cfg.model.type == "SemiYOLODetector") == name.startswith("semi")
+        assert cfg.train_cfg.max_epochs == 24

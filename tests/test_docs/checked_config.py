@@ -14,6 +14,8 @@ REGISTRIES = (
     "TRANSFORMS",
     "FUNCTIONS",
     "DATA_SAMPLERS",
+    "OPTIMIZERS",
+    "OPTIM_WRAPPERS",
 )
 
 
