@@ -15,10 +15,7 @@ class BFloat16OptimWrapper(OptimWrapper):
     MMEngine's ``AmpOptimWrapper`` refuses to be built without a GPU. A processor with
     AVX512-BF16 or AMX instructions takes half the time for a convolution in bfloat16,
     one without them takes longer than in float32. bfloat16 has the range of float32,
-    so gradients need no scaling.
-
-    Args:
-        kwargs: Those of ``mmengine.optim.OptimWrapper``.
+    so gradients need no scaling. It takes what ``mmengine.optim.OptimWrapper`` takes.
     """
 
     @contextmanager
@@ -26,7 +23,7 @@ class BFloat16OptimWrapper(OptimWrapper):
         """The context of a forward pass in training.
 
         Args:
-            model: The network, whose gradients are accumulated as its wrapper says.
+            model: The network.
         """
         device = get_device()
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
