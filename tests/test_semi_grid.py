@@ -101,7 +101,7 @@ def test_all_start_from_a_checkpoint_or_none(monkeypatch):
 
 
 def test_digits_are_the_recipes(monkeypatch):
-    """As many steps with and without unlabelled images, in the precision asked for."""
+    """Of the fold, and in the precision that the environment asks for."""
     monkeypatch.setenv("OPTIM_WRAPPER", "BFloat16OptimWrapper")
     grid = Grid(ROOT / "configs/_grids_/semi_digits.py")
     assert grid.baseline == "supervised"

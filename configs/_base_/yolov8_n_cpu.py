@@ -23,6 +23,8 @@ val_evaluator = [
 test_evaluator = val_evaluator
 
 train_cfg = dict(dynamic_intervals=None)
+# BFloat16OptimWrapper in the environment: faster where the processor is made for it
+_base_.area_aware_adamw.type = "{{$OPTIM_WRAPPER:OptimWrapper}}"
 _base_.area_aware_adamw.optimizer.lr = base_lr
 optim_wrapper = _base_.area_aware_adamw
 param_scheduler = [

@@ -2,6 +2,8 @@
 #
 #   DATA_ROOT=path/to/data CHECKPOINT=path/to/yolov8n_coco.pth \
 #       python tools/ablation.py THIS_FILE --out work_dirs/from_coco
+#
+# OPTIM_WRAPPER=BFloat16OptimWrapper: faster on a processor with instructions for it.
 _base_ = "./area_aware_coco_folder.py"
 base = "../coco_folder/yolov8_n_baseline_1xb8-crop256-10e-from-coco_coco-folder.py"
 seeds = [0, 1, 2, 3, 4]

@@ -49,7 +49,6 @@ metrics = [
 ]
 
 checkpoint = os.environ.get("CHECKPOINT")
-optim_wrapper_type = os.environ.get("OPTIM_WRAPPER", "OptimWrapper")
 base_lr = 1e-3 if checkpoint else 2e-3
 # A third of them are the burn-in, another one the warm-up.
 max_epochs = 30
@@ -61,10 +60,7 @@ def train(weight_decay=0.05, **settings):
     return dict(
         load_from=checkpoint,
         train_cfg=dict(max_epochs=max_epochs, val_interval=max_epochs),
-        optim_wrapper=dict(
-            type=optim_wrapper_type,
-            optimizer=dict(lr=base_lr, weight_decay=weight_decay),
-        ),
+        optim_wrapper=dict(optimizer=dict(lr=base_lr, weight_decay=weight_decay)),
         **settings,
     )
 

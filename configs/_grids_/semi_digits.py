@@ -11,11 +11,8 @@ caption = "AP and AR are means over the ten digits."
 
 
 def recipe(name):
-    """One of configs/semi, in the precision that the environment asks for."""
-    return dict(
-        base=f"../semi/yolov8_n_{name}-24e_digits.py",
-        optim_wrapper=dict(type=_base_.optim_wrapper_type),
-    )
+    """One of configs/semi."""
+    return dict(base=f"../semi/yolov8_n_{name}-24e_digits.py")
 
 
 settings = dict(
