@@ -10,6 +10,10 @@ from pathlib import Path
 from mmengine.utils.dl_utils import collect_env
 
 PACKAGES = ("mmcv", "mmdet", "mmyolo", "mmareaaware")  # mmyolo is optional
+# By the name of a note: what else the recipes read of the environment
+VARIABLES = dict(
+    data_root="DATA_ROOT", percent="PERCENT", optim_wrapper="OPTIM_WRAPPER"
+)
 
 
 def environment() -> dict[str, str | int]:
@@ -18,7 +22,8 @@ def environment() -> dict[str, str | int]:
     Returns:
         By name: ``python``, ``torch``, the mm packages, of which kind mmcv's
         ``operators`` are, ``cpu`` and ``cores``; ``gpu``, ``data_root``, ``percent``,
-        that of the labelled images, and ``commit`` where there is one.
+        that of the labelled images, ``optim_wrapper`` and ``commit`` where there is
+        one.
     """
     found = collect_env()
     result = dict(
@@ -34,10 +39,9 @@ def environment() -> dict[str, str | int]:
         result["gpu"] = ", ".join(gpus)
     result["cpu"] = _cpu()
     result["cores"] = num_cores()
-    if "DATA_ROOT" in os.environ:
-        result["data_root"] = Path(os.environ["DATA_ROOT"]).name
-    if "PERCENT" in os.environ:
-        result["percent"] = os.environ["PERCENT"]
+    for name, variable in VARIABLES.items():
+        if variable in os.environ:
+            result[name] = Path(os.environ[variable]).name
     commit = _commit()
     if commit:
         result["commit"] = commit

@@ -12,9 +12,11 @@ from mmareaaware.environment import environment
 def test_what_is_noted(monkeypatch, tmp_path):
     monkeypatch.setenv("DATA_ROOT", str(tmp_path / "hit_uav"))
     monkeypatch.setenv("PERCENT", "5")
+    monkeypatch.setenv("OPTIM_WRAPPER", "BFloat16OptimWrapper")
     noted = environment()
     assert noted["data_root"] == "hit_uav"
     assert noted["percent"] == "5"
+    assert noted["optim_wrapper"] == "BFloat16OptimWrapper"
     assert noted["python"] == platform.python_version()
     assert noted["torch"] == torch.__version__
     assert {"mmengine", "mmcv", "mmdet", "mmyolo", "mmareaaware", "cpu"} <= set(noted)

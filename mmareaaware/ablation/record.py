@@ -5,7 +5,7 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from ..environment import environment
+from ..environment import VARIABLES, environment
 from ..whole_file import write_whole
 from .grid import Grid
 from .run import Run
@@ -35,15 +35,15 @@ def read_results(grid: Grid, out: Path) -> dict:
     settings = list(dict.fromkeys(run["setting"] for run in runs))
     if settings != list(grid.settings):
         command += ["--settings", *settings]
-    noted = dict(data_root="DATA_ROOT=…/{}", percent="PERCENT={}")
-    data = {
-        text.format(e[key]): None
-        for key, text in noted.items()
+    folder = dict(data_root="…/")  # of what a path was
+    variables = {
+        f"{variable}={folder.get(key, '')}{e[key]}": None
+        for key, variable in VARIABLES.items()
         for e in environments
         if key in e
     }
     return dict(
-        command=" ".join([*data, shlex.join(command)]),
+        command=" ".join([*variables, shlex.join(command)]),
         grid=_shown(grid.path),
         base=_shown(grid.base_of(grid.baseline)),
         baseline=grid.baseline,
@@ -66,8 +66,8 @@ def restore_runs(grid: Grid, out: Path, record: Path) -> None:
 
     Raises:
         FileNotFoundError: There is no such record.
-        ValueError: It is of another grid or other data, or has a setting that the grid
-            has not.
+        ValueError: It is of another grid, other data or another precision, or has a
+            setting that the grid has not.
     """
     results = json.loads(record.read_text())
     if results["grid"] != _shown(grid.path):
@@ -75,13 +75,14 @@ def restore_runs(grid: Grid, out: Path, record: Path) -> None:
             f"{record} is of {results['grid']}, and this is {_shown(grid.path)}: "
             "start that grid, or give a record of this one"
         )
-    data = environment().get("data_root")
+    now = environment()
     for noted in results["environments"]:
-        if noted.get("data_root") != data:
-            raise ValueError(
-                f"{record} is of data_root={noted.get('data_root')!r}, and DATA_ROOT "
-                f"now names {data!r}: set DATA_ROOT to the data of the record"
-            )
+        for key, variable in VARIABLES.items():
+            if noted.get(key) != now.get(key):
+                raise ValueError(
+                    f"{record} is of {key}={noted.get(key)!r}, and {variable} now "
+                    f"names {now.get(key)!r}: set it to what it was for the record"
+                )
     grid.check_names([run["setting"] for run in results["runs"]])
     for entry in results["runs"]:
         run = Run(grid, entry.pop("setting"), entry.pop("seed"), out)

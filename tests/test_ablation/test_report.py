@@ -169,6 +169,14 @@ def test_a_record_of_other_data_is_refused(grid, out, tmp_path, monkeypatch):
     assert not (tmp_path / "there").exists()
 
 
+def test_a_record_of_another_precision_is_refused(grid, out, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "data/hit_uav")
+    write_report(grid, out)
+    monkeypatch.setenv("OPTIM_WRAPPER", "BFloat16OptimWrapper")
+    with pytest.raises(ValueError, match="is of optim_wrapper=None, and OPTIM_WRAPPER"):
+        restore_runs(grid, tmp_path / "there", out / "results.json")
+
+
 def test_a_record_of_another_grid_is_refused(grid, out, tmp_path):
     write_report(grid, out)
     record = out / "results.json"
