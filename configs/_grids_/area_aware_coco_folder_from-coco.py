@@ -57,6 +57,8 @@ def small_objects(crop="mmdet.RandomCrop", paste=()):
 
 
 power = _base_.settings.power
+equal_objects = dict(model=dict(bbox_head=dict(balance_objects=0.5)))
+paste = small_objects(paste=[dict(type="SmallObjectCopyPaste", prob=1.0)])
 settings = dict(
     _delete_=True,
     **{k: v for k, v in _base_.settings.items() if k != "p2"},
@@ -87,7 +89,7 @@ settings = dict(
             )
         )
     ),
-    equal_objects=dict(model=dict(bbox_head=dict(balance_objects=0.5))),
+    equal_objects=equal_objects,
     distance_shift=dict(
         model=dict(
             bbox_head=dict(distance_shift=1),
@@ -95,5 +97,6 @@ settings = dict(
         )
     ),
     crop=small_objects(crop="SmallObjectCrop"),
-    paste=small_objects(paste=[dict(type="SmallObjectCopyPaste", prob=1.0)]),
+    paste=paste,
+    paste_equal_objects=dict(**paste, **equal_objects),
 )

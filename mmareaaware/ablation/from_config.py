@@ -20,6 +20,7 @@ POWER = dict(type="PowerAreaWeight")
 CANDIDATES: dict[str, dict[str, Any]] = dict(
     penalty=dict(bg_penalty=DEFAULT_LAMBDA),
     penalty_strong=dict(bg_penalty=3 * DEFAULT_LAMBDA),
+    copy_paste=dict(copy_paste=True),
     power=dict(area_weight=POWER),
     power_mild=dict(area_weight=dict(POWER, gamma=0.25)),
     power_penalty=dict(area_weight=POWER, bg_penalty=DEFAULT_LAMBDA),

@@ -1,9 +1,13 @@
 """What two configs differ in, as a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from rich.table import Table
+
+from ..model_config import type_name
 
 ABSENT = "–"
 
@@ -25,15 +29,15 @@ def differences(before: Any, after: Any, place: str = "") -> Iterator[Change]:
         place: The dotted path of both.
 
     Yields:
-        The smallest parts that are not the same. A dict that has come or gone is one.
+        The smallest parts that are not the same. A dict that has come or gone is one;
+        in a list the others keep their place.
     """
     pairs: Iterator[tuple[Any, Any, Any]]
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         keys = [*after, *(key for key in before if key not in after)]
         pairs = ((key, before.get(key), after.get(key)) for key in keys)
     elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
-        longest = range(max(len(before), len(after)))
-        pairs = ((i, _at(before, i), _at(after, i)) for i in longest)
+        pairs = _aligned(before, after)
     else:
         if before != after:
             yield Change(place, before, after)
@@ -50,8 +54,19 @@ def changes_table(changes: list[Change]) -> Table:
     return table
 
 
-def _at(sequence: list | tuple, index: int) -> Any:
-    return sequence[index] if index < len(sequence) else None
+def _aligned(before: Sequence, after: Sequence) -> Iterator[tuple[int, Any, Any]]:
+    """Place in the second list, and what is there in both; None where there is none."""
+    names = ([_name(item) for item in items] for items in (before, after))
+    for _, *ends in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+        old, new = before[ends[0] : ends[1]], after[ends[2] : ends[3]]
+        for place, pair in enumerate(zip_longest(old, new), ends[2]):
+            yield place, *pair
+
+
+def _name(item: Any) -> str:
+    """What an entry of a list is recognised by: its type, if it has one."""
+    is_typed = isinstance(item, Mapping) and "type" in item
+    return type_name(item) if is_typed else repr(item)
 
 
 def _shown(value: Any) -> str:

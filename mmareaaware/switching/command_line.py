@@ -13,7 +13,7 @@ from .switch import switch_on
 
 
 def add_switches(parser: argparse.ArgumentParser) -> None:
-    """Add ``--area-aware``, ``--bg-penalty`` and ``--assigner``."""
+    """Add ``--area-aware``, ``--bg-penalty``, ``--assigner`` and ``--copy-paste``."""
     group = parser.add_argument_group(
         "switched on in the config, whatever its head (docs/switch_on.md)"
     )
@@ -39,6 +39,12 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help=f"the assigner for crowds; by default {SPARSE}",
     )
+    group.add_argument(
+        "--copy-paste",
+        action="store_const",
+        const=True,
+        help="small objects a second time, at other places of their image",
+    )
 
 
 def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
@@ -52,7 +58,10 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
         SystemExit: It cannot be; with the reason.
     """
     asked: dict[str, Any] = dict(
-        area_weight=args.area_aware, bg_penalty=args.bg_penalty, assigner=args.assigner
+        area_weight=args.area_aware,
+        bg_penalty=args.bg_penalty,
+        assigner=args.assigner,
+        copy_paste=args.copy_paste,
     )
     if all(value is None for value in asked.values()):
         return

@@ -1,10 +1,11 @@
-"""Area weights, background penalty and assigner, switched on in a config."""
+"""The parts of this package, switched on in a config."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 
 from mmdet.models.detectors import SemiBaseDetector
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import TRANSFORMS
 
 from ..compat import has_mmyolo
 from ..model_config import class_of, type_name
@@ -12,12 +13,14 @@ from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA, BgPenaltyLoss
 from ..models.losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeighting
 from .assigner import SPARSE, switch_assigner
 from .changes import Change, differences
+from .copy_paste import COPY_PASTE, with_copies
 from .errors import SwitchError
 from .heads import FoundHead, find_heads, tell_roi_heads
 from .rising import rising_lambda_bg
 
 PACKAGE = "mmareaaware"
 DEFAULT_PENALTY = dict(type="BgPenaltyLoss", mode="max", lambda_bg=DEFAULT_LAMBDA)
+DEFAULT_COPY_PASTE = dict(type=COPY_PASTE, prob=1.0)  # as it was measured
 # In the place of preprocessors of MMYOLO that drop the ignored boxes
 IGNORE_AWARE = {
     f"{stock}DetDataPreprocessor": f"IgnoreAware{ours}DetDataPreprocessor"
@@ -30,6 +33,7 @@ def switch_on(
     area_weight: Mapping | str | bool | None = None,
     bg_penalty: Mapping | float | bool | None = None,
     assigner: Mapping | str | bool | None = None,
+    copy_paste: Mapping | bool | None = None,
 ) -> list[Change]:
     """Switch parts of this package on in the config of a detector.
 
@@ -47,13 +51,16 @@ def switch_on(
         assigner: Finds the positives without a tensor of boxes × priors:
             ``'SparseTaskAlignedAssigner'``, or its config, of which what is left out is
             what the config has. True: the same.
+        copy_paste: Copies small objects to other places of their image, where a
+            training loads its annotations: the config of a ``SmallObjectCopyPaste``.
+            True: as in our comparisons, in every image.
 
     Returns:
         What has changed, place by place.
 
     Raises:
         SwitchError: A head of the model is not known here, does not have what is asked
-            for, or has it already.
+            for, or has it already; or nothing can be copied.
         ValueError: Nothing is asked for, or a setting is wrong.
 
     Example:
@@ -67,10 +74,10 @@ def switch_on(
         ```
     """
     weight, penalty = _area_weight_of(area_weight), _penalty_of(bg_penalty)
-    settings = _assigner_of(assigner)
-    if weight is None and penalty is None and settings is None:
+    settings, copies = _assigner_of(assigner), _copy_paste_of(copy_paste)
+    if weight is None and penalty is None and settings is None and copies is None:
         raise ValueError(
-            "nothing to switch on: give area_weight, bg_penalty or assigner"
+            "nothing to switch on: give area_weight, bg_penalty, assigner or copy_paste"
         )
     if not cfg.get("model"):
         raise SwitchError("the config has no model: give the config of a training")
@@ -86,10 +93,18 @@ def switch_on(
                 head.switch_penalty_on(penalty)
         if weight is not None:
             tell_roi_heads(model, scope, weight)
+    if weight is not None or penalty is not None or copies is not None:
         new |= _ignored_boxes(cfg, model)
-        if penalty is not None:
-            hooks = new.get("custom_hooks", cfg.get("custom_hooks")) or []
-            new["custom_hooks"] = [*hooks, *_rising(cfg, model, heads)]
+    if penalty is not None:
+        hooks = new.get("custom_hooks", cfg.get("custom_hooks")) or []
+        new["custom_hooks"] = [*hooks, *_rising(cfg, model, heads)]
+    if copies is not None:
+        if _is_semi(cfg, model):
+            raise SwitchError(
+                f"model.type={type_name(model)!r} learns from images whose boxes it "
+                "must not see: leave copy_paste out"
+            )
+        new |= with_copies({**cfg, **new}, copies)
     if settings is not None:
         switch_assigner(model, scope, settings)
     changes = [
@@ -141,6 +156,16 @@ def _assigner_of(asked: Mapping | str | bool | None) -> dict | None:
     return settings
 
 
+def _copy_paste_of(asked: Mapping | bool | None) -> dict | None:
+    if asked is None or asked is False:
+        return None
+    settings = DEFAULT_COPY_PASTE | ({} if asked is True else dict(asked))
+    if type_name(settings) != COPY_PASTE:
+        raise ValueError(f"copy_paste must be a {COPY_PASTE}, got {asked!r}")
+    TRANSFORMS.build(settings)
+    return settings
+
+
 def with_package(cfg: Mapping) -> ConfigDict:
     """``custom_imports`` with this package."""
     imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
@@ -169,16 +194,19 @@ def _ignored_boxes(cfg: Mapping, model: Mapping) -> dict:
 
 def _rising(cfg: Mapping, model: Mapping, heads: list[FoundHead]) -> list[ConfigDict]:
     """The hooks that raise λ_bg, one for each head."""
-    cls = class_of(model, cfg.get("default_scope"))
-    # It builds two of its `detector`, of which one is trained.
-    is_semi = cls is not None and issubclass(cls, SemiBaseDetector)
+    is_semi = _is_semi(cfg, model)
     hooks = []
     for head in heads:
         place = head.place.removeprefix("model.")
-        if is_semi:
+        if is_semi:  # it builds two of its `detector`, of which one is trained
             place = place.replace("detector", "student", 1)
         param = f"{place}.loss_bg.lambda_bg"
         lambda_bg = head.cfg["loss_bg"]["lambda_bg"]
         hook = rising_lambda_bg(param, lambda_bg, cfg.get("train_cfg") or {})
         hooks.append(ConfigDict(hook))
     return hooks
+
+
+def _is_semi(cfg: Mapping, model: Mapping) -> bool:
+    cls = class_of(model, cfg.get("default_scope"))
+    return cls is not None and issubclass(cls, SemiBaseDetector)

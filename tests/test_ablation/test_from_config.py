@@ -14,7 +14,8 @@ _base_ = "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"
 train_cfg = dict(max_epochs=10)
 val_evaluator = dict(ann_file="val.json")
 """
-SETTINGS = ["penalty", "penalty_strong", "power", "power_mild", "power_penalty"]
+SETTINGS = ["copy_paste", "penalty", "penalty_strong"]
+SETTINGS += ["power", "power_mild", "power_penalty"]
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +96,11 @@ def test_a_config_or_checkpoint_that_does_not_do(mine, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.pth does not exist"):
         write_grid(mine, tmp_path, [0], checkpoint="no.pth")
     mine.write_text(f"{MINE}model = dict(bbox_head=dict(type='MyHead'))")
+    path, refused = write_grid(mine, tmp_path, [0])
+    assert list(Grid(path).settings) == ["baseline", "copy_paste"]
+    assert set(refused) == set(SETTINGS) - {"copy_paste"}
+    without_boxes = "train_dataloader = dict(dataset=dict(pipeline=[]))"
+    mine.write_text(f"{mine.read_text()}\n{without_boxes}")
     with pytest.raises(ValueError, match=r"nothing can be switched on .*\n.*MyHead"):
         write_grid(mine, tmp_path, [0])
     mine.write_text("model = dict(type='RetinaNet')")
