@@ -27,6 +27,7 @@ TRAINING_DATA = {
 # By the data_root of a record; docs/results.md says what they are
 DATA_SETS = {
     "bccd": "BCCD",
+    "deeppcb": "DeepPCB, half size",
     "digits": "digits",
     "hit_uav": "HIT-UAV, every fourth frame",
     "hrplanes": "HRPlanesV2, half size",
