@@ -400,3 +400,17 @@ def test_the_words_about_a_teacher_on_planes():
         assert f"{means[0].strip('+')} AP and {means[1].strip('+')} AP small" in told or (
             f"AP {means[0]}, AP small {means[1]}" in told
         )
+
+
+def test_what_was_tried_and_not_kept():
+    text = section(read("docs/results.md"), "tried-and-not-kept").replace("\n", " ")
+    planes, uav = (
+        by_seed(f"tried/{name}_crop", "crop", "coco/bbox_mAP_s")
+        for name in ("hrplanes", "hit_uav")
+    )
+    assert (len(planes), len(uav)) == (5, 3)
+    interval = ttest_1samp(planes, 0).confidence_interval()
+    assert interval.low < 0 < interval.high
+    told = f"{statistics.mean(planes):+.1f} on HRPlanes in five seeds, with 0 in"
+    assert told in text
+    assert f"{statistics.mean(uav):+.1f} on HIT-UAV in three" in text

@@ -37,14 +37,14 @@ metrics = [
 ]
 
 
-def small_objects(crop="mmdet.RandomCrop", paste=()):
-    """The recipe's pipeline with another crop, and what comes before it."""
+def before_crop(*transforms):
+    """The recipe's pipeline with transforms before its crop."""
     size = (256, 256)
     pipeline = [
         dict(type="LoadImageFromFile"),
         dict(type="mmdet.LoadAnnotations", with_bbox=True),
-        *paste,
-        dict(type=crop, crop_size=size, allow_negative_crop=True),
+        *transforms,
+        dict(type="mmdet.RandomCrop", crop_size=size, allow_negative_crop=True),
         dict(type="mmdet.Pad", size=size, pad_val=dict(img=(114, 114, 114))),
         dict(type="YOLOv5HSVRandomAug"),
         dict(type="mmdet.RandomFlip", prob=0.5),
@@ -58,7 +58,7 @@ def small_objects(crop="mmdet.RandomCrop", paste=()):
 
 power = _base_.settings.power
 equal_objects = dict(model=dict(bbox_head=dict(balance_objects=0.5)))
-paste = small_objects(paste=[dict(type="SmallObjectCopyPaste", prob=1.0)])
+paste = before_crop(dict(type="SmallObjectCopyPaste", prob=1.0))
 settings = dict(
     _delete_=True,
     **{k: v for k, v in _base_.settings.items() if k != "p2"},
@@ -96,7 +96,6 @@ settings = dict(
             train_cfg=dict(assigner=dict(min_side=16)),
         )
     ),
-    crop=small_objects(crop="SmallObjectCrop"),
     paste=paste,
     paste_equal_objects=dict(**paste, **equal_objects),
 )

@@ -3,14 +3,12 @@
 from ..compat import has_mmyolo
 from .digits import write_digits
 from .semi_batch_sampler import SemiBatchSampler
-from .small_object_crop import SmallObjectCrop
 from .small_object_paste import SmallObjectCopyPaste
 from .small_object_sampler import SmallObjectSampler
 
 __all__ = [
     "SemiBatchSampler",
     "SmallObjectCopyPaste",
-    "SmallObjectCrop",
     "SmallObjectSampler",
     "write_digits",
 ]

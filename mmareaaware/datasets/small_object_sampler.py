@@ -18,7 +18,7 @@ class SmallObjectSampler(Sampler):
     the rank alone: a run that is resumed goes on as it would have.
 
     It does nothing where all images have small objects or none has any; there
-    `SmallObjectCrop` can do the same within the images.
+    `SmallObjectCopyPaste` can do the same within the images.
 
     Args:
         dataset: Has ``get_data_info`` with ``instances``, as all of MMDetection have.
