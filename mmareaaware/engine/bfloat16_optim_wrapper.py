@@ -13,9 +13,9 @@ class BFloat16OptimWrapper(OptimWrapper):
     """Runs the network in bfloat16 while it trains; weights and updates stay float32.
 
     MMEngine's ``AmpOptimWrapper`` refuses to be built without a GPU. A processor with
-    AVX512-BF16 or AMX instructions takes half the time for a convolution in bfloat16,
-    one without them takes longer than in float32. bfloat16 has the range of float32,
-    so gradients need no scaling. It takes what ``mmengine.optim.OptimWrapper`` takes.
+    AVX512-BF16 or AMX instructions takes less time for a convolution in bfloat16, one
+    without them may take more. bfloat16 has the range of float32, so gradients need no
+    scaling. It takes what ``mmengine.optim.OptimWrapper`` takes.
     """
 
     @contextmanager
