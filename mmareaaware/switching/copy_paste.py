@@ -9,11 +9,11 @@ from .errors import SwitchError
 
 COPY_PASTE = "SmallObjectCopyPaste"
 LOADER = "LoadAnnotations"
-NOT_COPIED = ("with_seg", "with_keypoints", "with_track")
+NOT_COPIED = ("with_seg", "with_keypoints")
 
 
 def with_copies(cfg: Mapping, settings: Mapping) -> dict:
-    """The parts of a config that load annotations to train on, with copies behind it.
+    """The parts of a config that load annotations to train on, with copies behind.
 
     Args:
         cfg: With a ``train_dataloader`` and, where a hook changes the pipeline later,
@@ -29,13 +29,14 @@ def with_copies(cfg: Mapping, settings: Mapping) -> dict:
     """
     keys = [key for key in ("train_dataloader", "custom_hooks") if cfg.get(key)]
     found = {key: cfg[key] for key in keys}
-    loaders = [part for part in _transforms(found) if part.name == LOADER]
+    dicts = [part for key in keys for part in parts(found[key], key)]
+    loaders = [part for part in dicts if part.name == LOADER]
     if not any(part.place.startswith("train_dataloader.") for part in loaders):
         raise SwitchError(
             f"the pipeline of train_dataloader has no {LOADER}, behind which small "
             "objects would be copied: leave copy_paste out"
         )
-    for part in _transforms(found):
+    for part in dicts:
         if part.name == COPY_PASTE:
             raise SwitchError(
                 f"{part.place} is a {COPY_PASTE} already: leave copy_paste out"
@@ -50,10 +51,6 @@ def with_copies(cfg: Mapping, settings: Mapping) -> dict:
                 f"{COPY_PASTE} does not copy: leave copy_paste out"
             )
     return {key: _behind_loaders(value, settings) for key, value in found.items()}
-
-
-def _transforms(cfg: Mapping):
-    return [part for key, value in cfg.items() for part in parts(value, key)]
 
 
 def _behind_loaders(value, settings: Mapping):
