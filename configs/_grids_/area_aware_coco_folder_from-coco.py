@@ -57,7 +57,12 @@ def before_crop(*transforms):
 
 
 power = _base_.settings.power
+bg_max = _base_.settings.bg_max
 equal_objects = dict(model=dict(bbox_head=dict(balance_objects=0.5)))
+equal_objects_bg_max = dict(
+    model=dict(bbox_head=dict(**bg_max.model.bbox_head, balance_objects=0.5)),
+    extra_hooks=bg_max.extra_hooks,
+)
 paste = before_crop(dict(type="SmallObjectCopyPaste", prob=1.0))
 settings = dict(
     _delete_=True,
@@ -71,10 +76,10 @@ settings = dict(
             neck=_base_.settings.p2.model.neck,
             bbox_head=dict(
                 **_base_.settings.p2.model.bbox_head,
-                **_base_.settings.bg_max.model.bbox_head,
+                **bg_max.model.bbox_head,
             ),
         ),
-        extra_hooks=_base_.settings.bg_max.extra_hooks,
+        extra_hooks=bg_max.extra_hooks,
         load_from="{{$CHECKPOINT_P2:p2.pth}}",
     ),
     predicted_area=dict(
@@ -90,6 +95,7 @@ settings = dict(
         )
     ),
     equal_objects=equal_objects,
+    equal_objects_bg_max=equal_objects_bg_max,
     distance_shift=dict(
         model=dict(
             bbox_head=dict(distance_shift=1),
@@ -98,4 +104,5 @@ settings = dict(
     ),
     paste=paste,
     paste_equal_objects=dict(**paste, **equal_objects),
+    paste_equal_objects_bg_max=dict(**paste, **equal_objects_bg_max),
 )
