@@ -311,8 +311,32 @@ def test_the_words_about_640_px():
         ("bg_max_10", ap, "AP pays in all three ({})"),
         ("p2", found, "(AR small {})"),
         ("p2", small, "AP small {}, and more false"),
+        ("paste", ap, "AP {} and AP small"),
+        ("paste", small, "AP small {} in three trainings"),
+        ("paste_equal_objects", small, "some of it back (AP small {})"),
     ):
         assert told.format(span(by_seed(record, setting, key))) in text
+    assert f"with {-reduction(record, 'paste'):.0f} % more false" in text
+    with_both = [
+        reduction(record, setting)
+        for setting in ("paste_equal_objects", "paste_equal_objects_bg_max")
+    ]
+    assert max(with_both) < reduction(record, "paste") + 5
+
+
+def test_the_words_about_twice_as_long_at_640_px():
+    text = section(read("docs/results.md"), "deeppcb-at-640-px-on-a-gpu")
+    text = text.replace("\n", " ")
+    for record, told in (
+        ("hrplanes_from_coco", "AP small is {} on HRPlanes"),
+        ("deeppcb_from_coco", "and {} on DeepPCB"),
+    ):
+        gains = by_seed(f"{record}_640", "paste_equal_objects", "coco/bbox_mAP_s")
+        assert len(gains) == 2
+        assert told.format(span(gains)) in text
+    shorter = by_seed("hrplanes_from_coco", "paste_equal_objects", "coco/bbox_mAP_s")
+    assert len(shorter) == 5
+    assert min(shorter) > 0
 
 
 def test_the_words_about_trainings_from_coco_weights():
