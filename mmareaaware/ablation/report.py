@@ -47,8 +47,9 @@ def write_report(grid: Grid, out: Path) -> None:
         partial.open("w", newline="") as file,
     ):
         csv.writer(file).writerows(csv_rows(table))
-    if _has_differences(table):
-        draw(grid, table, out / "differences.png")
+    compared = _compared(table)
+    if compared:
+        draw(grid, compared, out / "differences.png")
     if any(metric.goal for metric in grid.metrics):
         _write_answer(grid, out, results["runs"])
 
@@ -72,25 +73,30 @@ def tabulate(grid: Grid, runs: list[dict]) -> Table:
     return table
 
 
-def _has_differences(table: Table) -> bool:
-    cells = (cell for by_setting in table.values() for cell in by_setting.values())
-    return any(cell.difference.values for cell in cells)
+def _compared(table: Table) -> Table:
+    """The metrics that some run has and the baseline of its seed too."""
+    return {
+        metric: cells
+        for metric, cells in table.items()
+        if any(cell.difference.values for cell in cells.values())
+    }
 
 
 def markdown(grid: Grid, results: dict, table: Table) -> str:
     """Two tables: each setting by itself, and against the baseline."""
-    headers = [f"{metric.name} {ARROWS[metric.better]}" for metric in table]
+    compared = _compared(table)
     seconds = {}
     for run in results["runs"]:
         seconds.setdefault(run["setting"], []).append(run["train_seconds"])
     alone, against = [], []
     for setting in seconds:
-        cells = [by_setting[setting] for by_setting in table.values()]
         number = len(seconds[setting])
         minutes = f"{sum(seconds[setting]) / number / 60:.0f}"
+        cells = [by_setting[setting] for by_setting in table.values()]
         shown = [_mean_and_sd(cell.sample, number) for cell in cells]
         alone.append([setting, str(number), *shown, minutes])
         if setting != grid.baseline:
+            cells = [by_setting[setting] for by_setting in compared.values()]
             shown = [_difference(cell.difference, number) for cell in cells]
             against.append([setting, *shown])
     first, *others = results["environments"]
@@ -110,8 +116,8 @@ def markdown(grid: Grid, results: dict, table: Table) -> str:
         lines += [grid.caption, ""]
     noise = noise_in_words(table, grid.baseline)
     lines += [noise, "", "Mean ± standard deviation over the seeds:", ""]
-    lines += _rows(["setting", "seeds", *headers, "training, min"], alone)
-    if _has_differences(table):
+    lines += _rows(["setting", "seeds", *_headers(table), "training, min"], alone)
+    if compared:
         number = sum(text.count("[") for row in against for text in row)
         lines += [
             "",
@@ -122,11 +128,15 @@ def markdown(grid: Grid, results: dict, table: Table) -> str:
             f"{number} intervals, that is to be expected of {number / 20:.0f} by "
             "chance.",
             "",
-            *_rows(["setting", *headers], against),
+            *_rows(["setting", *_headers(compared)], against),
             "",
             "![differences to the baseline](differences.png)",
         ]
     return "\n".join([*lines, ""])
+
+
+def _headers(table: Table) -> list[str]:
+    return [f"{metric.name} {ARROWS[metric.better]}" for metric in table]
 
 
 def _rows(header: list[str], rows: list[list[str]]) -> list[str]:

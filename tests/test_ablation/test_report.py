@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import matplotlib.pyplot as plt
 import pytest
 
 from mmareaaware.ablation import Grid, restore_runs, write_report
@@ -140,6 +141,23 @@ def test_a_metric_that_no_run_has(grid_file, out):
     text = (out / "table.md").read_text()
     assert "No run has: FP." in text
     assert "FP ↓" not in text
+
+
+def test_a_metric_that_the_baseline_has_not(grid, out):
+    """As where it was trained before there was this metric."""
+    write_report(grid, out)
+    picture = plt.imread(out / "differences.png")
+    for path in out.glob("baseline/seed*/metrics.json"):
+        content = json.loads(path.read_text())
+        content["metrics"]["background/fp"] = None
+        path.write_text(json.dumps(content))
+    write_report(grid, out)
+    text = (out / "table.md").read_text()
+    assert "| setting | seeds | AP ↑ | FP ↓ | training, min |" in text
+    assert "| baseline | 2 | 37.50 ± 17.68 | – | 15 |" in text
+    assert "| setting | AP ↑ |\n" in text
+    with_one_panel = plt.imread(out / "differences.png")
+    assert with_one_panel.shape[1] < picture.shape[1]
 
 
 def test_a_record_goes_on_elsewhere(grid, out, tmp_path, monkeypatch):

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import _load_checkpoint
 from rich.console import Console
 from rich.table import Column, Table
 
@@ -25,6 +24,7 @@ from mmareaaware.analysis.score_shift_fit import (
     ScoreShiftError,
     fit_score_shift,
 )
+from mmareaaware.conversion.checkpoint import read_checkpoint
 from mmareaaware.engine.launch import config_or_exit
 from mmareaaware.whole_file import whole_file
 
@@ -61,10 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="the checkpoint")
     parser.add_argument("--on", choices=["train", "val"], default="train")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
-    args = parser.parse_args()
-    if not args.checkpoint.is_file():
-        parser.error(f"there is no checkpoint {args.checkpoint}")
-    return args
+    return parser.parse_args()
 
 
 def fit(cfg: Config) -> FittedShift:
@@ -81,12 +78,15 @@ def fit(cfg: Config) -> FittedShift:
 def main() -> None:
     args = parse_args()
     cfg = config_or_exit(args.config, args.cfg_options)
+    try:
+        checkpoint = read_checkpoint(args.checkpoint)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
     cfg.load_from = str(args.checkpoint)
     cfg.work_dir = str(args.out.with_suffix("")) + "_log"
     prepare(cfg, args.on)
     fitted = fit(cfg)
     print_tables(fitted, Console(width=max(100, Console().width)))
-    checkpoint = _load_checkpoint(str(args.checkpoint), map_location="cpu")
     with whole_file(args.out) as partial:
         torch.save(with_shift(checkpoint, fitted), partial)
     print(

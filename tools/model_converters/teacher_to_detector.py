@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from mmareaaware.conversion.teacher import load_weights, weights_of
+from mmareaaware.conversion.checkpoint import read_checkpoint
+from mmareaaware.conversion.teacher import weights_of
 from mmareaaware.whole_file import whole_file
 
 
@@ -29,7 +30,7 @@ def main() -> None:
     args = parse_args()
     network = "student" if args.student else "teacher"
     try:
-        state = weights_of(load_weights(args.source), network)
+        state = weights_of(read_checkpoint(args.source)["state_dict"], network)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
     meta = dict(source=args.source.name, network=network)
