@@ -13,7 +13,6 @@ from rounds of these two alone, `seconds_on_off` in the record, after those of a
 import argparse
 import importlib.util
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,17 +21,14 @@ import torch
 from measuring import (
     environment,
     interleaved_times,
-    limit_memory,
-    peak_extra_memory,
+    measure_all,
     peak_memory,
     ratio,
-    write_record,
 )
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from operations import count_launches, count_operations
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -292,14 +288,10 @@ def main() -> None:
     grid = itertools.product(args.amp, args.classes, args.size, args.boxes)
     keys = ("amp", "classes", "size", "boxes")
     cases = [dict(zip(keys, c, strict=True), images=args.images) for c in grid]
-    if args.memory_of:
-        limit_memory()
-        print(json.dumps(peak_extra_memory(make_step(args.memory_of, cases[0]))))
-        return
     names = contestants()
-    results = [measure(case, names, args.rounds) for case in track(cases, "cases")]
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_record(args.out / "loss_step.json", results)
+    results = measure_all(
+        args, cases, make_step, lambda case, rounds: measure(case, names, rounds)
+    )
     print_table(results, names)
     for amp, classes, size in itertools.product(args.amp, args.classes, args.size):
         same = dict(amp=amp, classes=classes, size=size)

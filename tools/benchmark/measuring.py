@@ -11,11 +11,13 @@ import statistics
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from rich.progress import track
 
 import mmareaaware.environment
 from mmareaaware.whole_file import write_whole
@@ -122,6 +124,31 @@ def limit_memory(fraction: float = 0.8) -> None:
     total = int(Path("/proc/meminfo").read_text().split()[1]) * 1024
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (int(total * fraction), hard))
+
+
+def measure_all(
+    args: Namespace,
+    cases: list[dict],
+    make_step: Callable[[str, dict], Callable[[], None]],
+    measure: Callable[[dict, int], dict],
+) -> list[dict]:
+    """Measure each case and write ``<script>.json``; with ``--memory-of`` print the
+    memory of a contestant on the first case instead, and end.
+
+    Args:
+        args: With ``memory_of``, ``rounds`` and ``out``.
+        cases: Options that tell them apart.
+        make_step: Makes a contestant's step of a case.
+        measure: Of a case and a number of rounds.
+    """
+    if args.memory_of:
+        limit_memory()
+        print(json.dumps(peak_extra_memory(make_step(args.memory_of, cases[0]))))
+        sys.exit()
+    results = [measure(case, args.rounds) for case in track(cases, "cases")]
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_record(args.out / f"{Path(sys.argv[0]).stem}.json", results)
+    return results
 
 
 def write_record(path: Path, results: list[dict]) -> None:

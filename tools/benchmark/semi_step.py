@@ -12,7 +12,6 @@ apart, and two supervised iterations. The thresholds are set so that the teacher
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +21,9 @@ import torch
 from measuring import (
     environment,
     interleaved_times,
-    limit_memory,
-    peak_extra_memory,
+    measure_all,
     peak_memory,
     ratio,
-    write_record,
 )
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -35,7 +32,6 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -261,13 +257,7 @@ def main() -> None:
         for model in args.model
         for boxes in args.boxes
     ]
-    if args.memory_of:
-        limit_memory()
-        print(json.dumps(peak_extra_memory(make_step(args.memory_of, cases[0]))))
-        return
-    results = [measure(case, args.rounds) for case in track(cases, "cases")]
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_record(args.out / "semi_step.json", results)
+    results = measure_all(args, cases, make_step, measure)
     print_table(results)
     print(environment())
 

@@ -10,7 +10,6 @@ Prints a table and writes `train_step.json`.
 
 import argparse
 import itertools
-import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -19,18 +18,15 @@ import torch
 from measuring import (
     environment,
     interleaved_times,
-    limit_memory,
-    peak_extra_memory,
+    measure_all,
     peak_memory,
     ratio,
-    write_record,
 )
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 import mmareaaware  # noqa: F401 (registers)
@@ -166,13 +162,7 @@ def main() -> None:
     grid = itertools.product(args.amp, args.model, args.images, args.boxes)
     keys = ("amp", "model", "images", "boxes")
     cases = [dict(zip(keys, c, strict=True), size=args.size) for c in grid]
-    if args.memory_of:
-        limit_memory()
-        print(json.dumps(peak_extra_memory(make_step(args.memory_of, cases[0]))))
-        return
-    results = [measure(case, args.rounds) for case in track(cases, "cases")]
-    args.out.mkdir(parents=True, exist_ok=True)
-    write_record(args.out / "train_step.json", results)
+    results = measure_all(args, cases, make_step, measure)
     print_table(results)
     print(environment())
 
