@@ -107,6 +107,12 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+@pytest.fixture
+def on_cpu(monkeypatch) -> None:
+    """Trains on the CPU even where there is a GPU, which adds up in any order."""
+    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "cpu")
+
+
 def head_config(head_type: str = "AreaAwareYOLOv8Head", **overrides) -> dict:
     """A narrow YOLOv8 head with the stock losses and assigner."""
     num_classes = overrides.pop("num_classes", NUM_CLASSES)

@@ -6,6 +6,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.runner import Runner
 
+pytestmark = pytest.mark.usefixtures("on_cpu")  # bits are compared
 CHANNELS = 32
 NUM_CLASSES = 10
 OPTIONS = dict(

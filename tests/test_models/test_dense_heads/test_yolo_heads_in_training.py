@@ -10,6 +10,7 @@ NUM_CLASSES = 10
 ON_HEAD = dict(
     area_weight=dict(type="PowerAreaWeight"), loss_bg=dict(type="BgPenaltyLoss")
 )
+pytestmark = pytest.mark.usefixtures("on_cpu")  # bits are compared
 RECIPES = {
     "AreaAwareYOLOv5Head": "yolov5/yolov5_n-v61_syncbn_fast_8xb16-300e_coco.py",
     "AreaAwareYOLOv6Head": "yolov6/yolov6_n_syncbn_fast_8xb32-400e_coco.py",
