@@ -266,6 +266,13 @@ def by_seed(record: str, setting: str, key: str) -> list[float]:
     ]
 
 
+def mean_of(record: str, setting: str, key: str = "coco/bbox_mAP_s") -> float:
+    """Of all seeds, in points."""
+    results = json.loads((DOCS / f"results/{record}.json").read_text())
+    runs = [r["metrics"][key] for r in results["runs"] if r["setting"] == setting]
+    return 100 * statistics.mean(runs)
+
+
 def span(values: list[float]) -> str:
     return f"{min(values):+.1f} to {max(values):+.1f}".replace("-", "−")
 
@@ -351,6 +358,15 @@ def test_the_words_about_twice_as_long_at_640_px():
         gains = by_seed(f"{record}_640", "paste_equal_objects", "coco/bbox_mAP_s")
         assert len(gains) == 2
         assert told.format(span(gains)) in text
+    sizes = [
+        [mean_of(f"{data}_from_coco{of_size}", "baseline") for of_size in ("", "_640")]
+        for data in ("hrplanes", "deeppcb")
+    ]
+    told = "from {:.1f} to {:.1f} on HRPlanes and from {:.1f} to {:.1f} on DeepPCB"
+    assert told.format(*sizes[0], *sizes[1]) in text
+    assert "brought [13 AP small]" in read("docs/choose.md")
+    for small, large in sizes:
+        assert large - small == pytest.approx(13, abs=0.5)
     shorter = by_seed("hrplanes_from_coco", "paste_equal_objects", "coco/bbox_mAP_s")
     assert len(shorter) == 5
     assert min(shorter) > 0
