@@ -16,14 +16,13 @@ from .grid import Metric
 
 GRID, BASE = "grid.py", "base.py"
 BASELINE = "baseline"
-POWER = dict(type="PowerAreaWeight")
 CANDIDATES: dict[str, dict[str, Any]] = dict(
     penalty=dict(bg_penalty=DEFAULT_LAMBDA),
     penalty_strong=dict(bg_penalty=3 * DEFAULT_LAMBDA),
+    equal_objects=dict(balance_objects=True),
     copy_paste=dict(copy_paste=True),
-    power=dict(area_weight=POWER),
-    power_mild=dict(area_weight=dict(POWER, gamma=0.25)),
-    power_penalty=dict(area_weight=POWER, bg_penalty=DEFAULT_LAMBDA),
+    copy_paste_equal_objects=dict(copy_paste=True, balance_objects=True),
+    power=dict(area_weight=dict(type="PowerAreaWeight")),
 )
 MIN_BOXES = 20
 CAPTION = (

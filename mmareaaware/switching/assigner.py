@@ -14,6 +14,16 @@ DENSE = "BatchTaskAlignedAssigner"
 SETTINGS = ("topk", "alpha", "beta", "eps", "use_ciou")
 
 
+def has_sparse_assigner(model: Mapping, scope: str | None) -> bool:
+    """Whether a model has it already.
+
+    Args:
+        model: The config.
+        scope: Where its types are looked up, as in ``model_config.parts``.
+    """
+    return any(part.name == SPARSE for part in parts(model, scope=scope))
+
+
 def switch_assigner(model: Mapping, scope: str | None, settings: Mapping) -> None:
     """Put the sparse assigner where the dense one is, with the same settings.
 

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from .assigner import SPARSE
 from .changes import changes_table
-from .switch import switch_on
+from .switch import DEFAULT_BALANCE, switch_on
 
 
 def add_switches(parser: argparse.ArgumentParser) -> None:
-    """Add ``--area-aware``, ``--bg-penalty``, ``--assigner`` and ``--copy-paste``."""
+    """Add ``--area-aware``, ``--bg-penalty`` and what else can be switched on."""
     group = parser.add_argument_group(
         "switched on in the config, whatever its head (docs/switch_on.md)"
     )
@@ -45,6 +45,15 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
         const=True,
         help="small objects a second time, at other places of their image",
     )
+    group.add_argument(
+        "--balance-objects",
+        nargs="?",
+        const=True,
+        type=float,
+        metavar="ALPHA",
+        help="objects of few positives count more in the box losses, from 0 to 1; by "
+        f"default {DEFAULT_BALANCE}",
+    )
 
 
 def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
@@ -62,6 +71,7 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
         bg_penalty=args.bg_penalty,
         assigner=args.assigner,
         copy_paste=args.copy_paste,
+        balance_objects=args.balance_objects,
     )
     if all(value is None for value in asked.values()):
         return

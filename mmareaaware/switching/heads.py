@@ -95,7 +95,7 @@ class FoundHead(NamedTuple):
         if not takes(self.ours, "loss_bg"):
             raise SwitchError(
                 f"{self.place}: {type_name(self.cfg)} has no background penalty: leave "
-                f"bg_penalty out. The heads that have it: {heads_with_penalty()}"
+                f"bg_penalty out. The heads that have it: {heads_that_take('loss_bg')}"
             )
         if self.cfg.get("loss_bg") is not None:
             raise SwitchError(
@@ -104,6 +104,25 @@ class FoundHead(NamedTuple):
             )
         gain = dict(loss_weight=self.loss_cls.get("loss_weight", 1.0))
         self.cfg["loss_bg"] = ConfigDict(gain | dict(penalty))
+
+    def switch_balance_on(self, balance: float) -> None:
+        """Have objects of few positives count more in the box losses.
+
+        Raises:
+            SwitchError: It is on already, or the head has no such thing.
+        """
+        if not takes(self.ours, "balance_objects"):
+            raise SwitchError(
+                f"{self.place}: {type_name(self.cfg)} has no balance of objects: leave "
+                "balance_objects out. The heads that have it: "
+                f"{heads_that_take('balance_objects')}"
+            )
+        if self.cfg.get("balance_objects"):
+            raise SwitchError(
+                f"{self.place} balances objects already: leave balance_objects out, or "
+                "change that of the config"
+            )
+        self.cfg["balance_objects"] = balance
 
     def _why_no_area_weight(self) -> str | None:
         """Why its loss cannot be weighted by area; None if it can."""
@@ -206,12 +225,10 @@ def tell_roi_heads(model: Mapping, scope: str | None, area_weight: Mapping) -> N
             )
 
 
-def heads_with_penalty() -> str:
-    """The names of the heads of which our form has the penalty, for a message."""
+def heads_that_take(argument: str) -> str:
+    """The names of the heads of which our form has an argument, for a message."""
     ours = {
         name: head.ours and class_of(dict(type=head.ours))
         for name, head in HEADS.items()
     }
-    return ", ".join(
-        name for name, cls in ours.items() if cls and takes(cls, "loss_bg")
-    )
+    return ", ".join(name for name, cls in ours.items() if cls and takes(cls, argument))

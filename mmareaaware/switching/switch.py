@@ -11,7 +11,7 @@ from ..compat import has_mmyolo
 from ..model_config import class_of, type_name
 from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA, BgPenaltyLoss
 from ..models.losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeighting
-from .assigner import SPARSE, switch_assigner
+from .assigner import SPARSE, has_sparse_assigner, switch_assigner
 from .changes import Change, differences
 from .copy_paste import COPY_PASTE, with_copies
 from .errors import SwitchError
@@ -21,6 +21,7 @@ from .rising import rising_lambda_bg
 PACKAGE = "mmareaaware"
 DEFAULT_PENALTY = dict(type="BgPenaltyLoss", mode="max", lambda_bg=DEFAULT_LAMBDA)
 DEFAULT_COPY_PASTE = dict(type=COPY_PASTE, prob=1.0)  # as it was measured
+DEFAULT_BALANCE = 0.5  # likewise
 # In the place of preprocessors of MMYOLO that drop the ignored boxes
 IGNORE_AWARE = {
     f"{stock}DetDataPreprocessor": f"IgnoreAware{ours}DetDataPreprocessor"
@@ -34,6 +35,7 @@ def switch_on(
     bg_penalty: Mapping | float | bool | None = None,
     assigner: Mapping | str | bool | None = None,
     copy_paste: Mapping | bool | None = None,
+    balance_objects: float | bool | None = None,
 ) -> list[Change]:
     """Switch parts of this package on in the config of a detector.
 
@@ -54,6 +56,9 @@ def switch_on(
         copy_paste: Copies small objects to other places of their image, where a
             training loads its annotations: the config of a ``SmallObjectCopyPaste``.
             True: as in our comparisons, in every image.
+        balance_objects: In the box losses of a YOLOv8 or YOLO11, from 0 to 1, how much
+            objects of few positives count as much as others; with the assigner above,
+            where it is not there. True: as in our comparisons, 0.5.
 
     Returns:
         What has changed, place by place.
@@ -75,15 +80,18 @@ def switch_on(
     """
     weight, penalty = _area_weight_of(area_weight), _penalty_of(bg_penalty)
     settings, copies = _assigner_of(assigner), _copy_paste_of(copy_paste)
-    if weight is None and penalty is None and settings is None and copies is None:
+    balance = _balance_of(balance_objects)
+    in_heads = (weight, penalty, balance)
+    if all(value is None for value in (*in_heads, settings, copies)):
         raise ValueError(
-            "nothing to switch on: give area_weight, bg_penalty, assigner or copy_paste"
+            "nothing to switch on: give area_weight, bg_penalty, assigner, copy_paste "
+            "or balance_objects"
         )
     if not cfg.get("model"):
         raise SwitchError("the config has no model: give the config of a training")
     new = dict(model=deepcopy(cfg["model"]), custom_imports=with_package(cfg))
     model, scope = new["model"], cfg.get("default_scope")
-    if weight is not None or penalty is not None:
+    if any(value is not None for value in in_heads):
         heads = find_heads(model, scope)
         for head in heads:
             head.put_ours()
@@ -91,9 +99,11 @@ def switch_on(
                 head.switch_area_weight_on(weight)
             if penalty is not None:
                 head.switch_penalty_on(penalty)
+            if balance is not None:
+                head.switch_balance_on(balance)
         if weight is not None:
             tell_roi_heads(model, scope, weight)
-    if weight is not None or penalty is not None or copies is not None:
+    if any(value is not None for value in (*in_heads, copies)):
         new |= _ignored_boxes(cfg, model)
     if penalty is not None:
         hooks = new.get("custom_hooks", cfg.get("custom_hooks")) or []
@@ -105,6 +115,8 @@ def switch_on(
                 "must not see: leave copy_paste out"
             )
         new |= with_copies({**cfg, **new}, copies)
+    if balance is not None and not has_sparse_assigner(model, scope):
+        settings = settings or {}
     if settings is not None:
         switch_assigner(model, scope, settings)
     changes = [
@@ -164,6 +176,15 @@ def _copy_paste_of(asked: Mapping | bool | None) -> dict | None:
         raise ValueError(f"copy_paste must be a {COPY_PASTE}, got {asked!r}")
     TRANSFORMS.build(settings)
     return settings
+
+
+def _balance_of(asked: float | bool | None) -> float | None:
+    if asked is None or asked is False:
+        return None
+    balance = DEFAULT_BALANCE if asked is True else asked
+    if not 0 < balance <= 1:
+        raise ValueError(f"balance_objects must be above 0 and up to 1, got {balance}")
+    return balance
 
 
 def with_package(cfg: Mapping) -> ConfigDict:

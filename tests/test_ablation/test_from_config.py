@@ -14,8 +14,8 @@ _base_ = "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"
 train_cfg = dict(max_epochs=10)
 val_evaluator = dict(ann_file="val.json")
 """
-SETTINGS = ["copy_paste", "penalty", "penalty_strong"]
-SETTINGS += ["power", "power_mild", "power_penalty"]
+SETTINGS = ["copy_paste", "copy_paste_equal_objects", "equal_objects"]
+SETTINGS += ["penalty", "penalty_strong", "power"]
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,9 @@ def test_a_grid_of_what_goes_on(mine, tmp_path):
     assert refused == {}
     assert list(grid.settings) == ["baseline", *SETTINGS]
     assert grid.metrics == METRICS
-    baseline, both = grid.load("baseline", 0), grid.load("power_penalty", 1)
-    assert baseline.load_from == both.load_from == checkpoint
+    settings = ("baseline", "penalty", "power", "copy_paste_equal_objects")
+    baseline, penalty, power, both = (grid.load(name, 0) for name in settings)
+    assert baseline.load_from == penalty.load_from == both.load_from == checkpoint
     assert baseline.model == Config.fromfile(mine).model
     assert baseline.test_dataloader == baseline.val_dataloader
     assert [e.type for e in baseline.test_evaluator] == [
@@ -51,8 +52,10 @@ def test_a_grid_of_what_goes_on(mine, tmp_path):
     ]
     assert baseline.test_evaluator[0].ann_file == "val.json"
     assert "_scope_" not in baseline.train_dataloader.collate_fn
-    assert both.model.bbox_head.loss_cls.area_weight.type == "PowerAreaWeight"
-    hook = HOOKS.build(both.custom_hooks[-1])
+    assert power.model.bbox_head.loss_cls.area_weight.type == "PowerAreaWeight"
+    assert both.model.bbox_head.balance_objects == 0.5
+    assert both.train_dataloader.dataset.pipeline[2].type == "SmallObjectCopyPaste"
+    hook = HOOKS.build(penalty.custom_hooks[-1])
     assert (hook.burn_in, hook.warmup, hook.max_value) == (1, 3, 5.0)
 
 
@@ -87,8 +90,8 @@ def test_what_cannot_be_is_left_out_with_a_reason(mine, tmp_path):
     path, refused = write_grid(mine, tmp_path / "out", [0])
     grid = Grid(path)
     assert {*grid.settings, *refused} == {"baseline", *SETTINGS}
-    assert {"power", "power_mild"} <= grid.settings.keys()
-    assert all("no background penalty" in reason for reason in refused.values())
+    assert refused.keys() == {"equal_objects", "copy_paste_equal_objects"}
+    assert all("no balance of objects" in reason for reason in refused.values())
     assert grid.load("power", 0).model.bbox_head.type == "AreaAwareRetinaHead"
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -362,11 +363,13 @@ def test_a_wrong_config_says_so(root, tmp_path, demo_options, option, message):
 def test_switched_on_from_the_command_line(root, tmp_path, demo_options):
     config = root / "configs/demo/yolov8_n_baseline_1xb8-14e_digits.py"
     asked = ["--bg-penalty", "2", "--area-aware", "StepAreaWeight", "--copy-paste"]
+    asked += ["--balance-objects", "0.7"]
     options = demo_options | {"train_cfg.max_epochs": 4}
     work_dir = ["--work-dir", tmp_path]
     text = run(command(root, "train.py", config, *asked, *work_dir, **options))
     assert "StepAreaWeight()" in text
     assert "SmallObjectCopyPaste(prob=1.0)" in text
+    assert re.search(r"model.bbox_head.balance_objects +│ – +│ 0.7", text)
     (lines,) = train_scalars(tmp_path)
     # 3 + 10 epochs of a recipe are 0 + 1 here
     assert [line["lambda_bg"] for line in lines] == [0] * 3 + [2] * 9
