@@ -497,6 +497,33 @@ def test_the_words_about_a_teacher_on_planes():
         assert told in read(f"docs/{page}.md").replace("\n", " ")
 
 
+def test_the_words_about_the_ignored_zone():
+    record = "hrplanes_semi_10"
+    keys = [f"coco/bbox_{key}" for key in ("mAP", "mAP_s", "AR_s")]
+    losses = []
+    for key in keys:
+        with_zone, without = (
+            by_seed(record, name, key) for name in ("semi", "semi_no-ignored")
+        )
+        lost = [a - b for a, b in zip(with_zone, without, strict=True)]
+        assert len(lost) == 3
+        assert min(lost) > 0
+        losses.append(f"{statistics.mean(lost):.1f}")
+    key = "background/bg_fp_per_image_recall0.5"
+    alarms = [mean_of(record, name, key) for name in ("semi", "semi_no-ignored")]
+    more = f"{100 * (alarms[1] / alarms[0] - 1):.0f} % more false positives"
+    text = section(read("docs/results.md"), "hrplanes-a-tenth-labelled")
+    text = text.replace("\n", " ")
+    assert f"AP is {losses[0]} lower and AP small {losses[1]}, each lower" in text
+    assert f"every fold, AR small {losses[2]}, and there are {more} on" in text
+    assert float(losses[0]) / statistics.mean(
+        by_seed(record, "semi", keys[0])
+    ) == pytest.approx(1 / 3, abs=0.04)
+    text = read("docs/semi_supervised.md").replace("\n", " ")
+    assert f"[AP is {losses[0]} lower](" in text
+    assert more in text
+
+
 def test_what_was_tried_and_not_kept():
     text = section(read("docs/results.md"), "tried-and-not-kept").replace("\n", " ")
     planes, uav = (
