@@ -349,7 +349,9 @@ def test_layers(recipe):
     assert (schedule is not None) == (mode is not None)
     published = re.search(r"bg-(?:max|focal)-([\d.]+)", recipe)
     if schedule:
-        assert schedule.max_value == (float(published[1]) if published else 5)
+        assert "max_value" not in schedule
+        lambda_bg = float(published[1]) if published else None
+        assert head.loss_bg.get("lambda_bg") == lambda_bg
         published_form = head.loss_bg.get("normalizer") == "background"
         assert published_form == (published is not None)
     assert cfg.train_dataloader.collate_fn.type == "ignore_aware_collate"
@@ -369,10 +371,10 @@ def test_the_ablation_differs_in_the_penalty_alone():
     values, models = {}, []
     for recipe in recipes:
         cfg = Config.fromfile(ROOT / recipe)
-        (schedule,) = hooks_of(cfg, "LossParamSchedulerHook") or [dict(max_value=0)]
-        loss_bg = cfg.model.bbox_head.pop("loss_bg", dict(mode=None))
+        loss_bg = cfg.model.bbox_head.pop("loss_bg", dict(mode=None, lambda_bg=0))
+        assert len(hooks_of(cfg, "LossParamSchedulerHook")) == bool(loss_bg["mode"])
         name = recipe.split("yolov8_s_")[1].split("_")[0]
-        values[name] = (loss_bg["mode"], schedule["max_value"])
+        values[name] = (loss_bg["mode"], loss_bg["lambda_bg"])
         models.append(cfg.model)
     assert all(model == models[0] for model in models)
     assert values == {

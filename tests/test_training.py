@@ -49,7 +49,7 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
             "custom_hooks.0.gamma": 20,  # an EMA that follows in so short a time
             "custom_hooks.3.schedule": "constant",
             "custom_hooks.3.burn_in": 0,
-            "custom_hooks.3.max_value": lambda_bg,
+            "model.bbox_head.loss_bg.lambda_bg": lambda_bg,
         }
     )
     cfg.train_dataloader.dataset.pipeline.insert(

@@ -24,8 +24,8 @@ area_aware_vis_backends = [
     dict(type="TensorboardVisBackend"),
 ]
 
-# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up to 5 over 10. (The numbers are
-# in the package, which switches the same on in any config.)
+# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up over 10 to what loss_bg has, by
+# default 5. (The numbers are in the package, which switches the same on in any config.)
 bg_max = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
 bg_focal = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="focal")))
 rising_lambda_bg = dict(switching.RISING_LAMBDA_BG)
@@ -36,9 +36,7 @@ dense_bg_max = dict(
     area_weight=None,
     loss_bg=dict(type="BgPenaltyLoss", mode="max", loss_weight=1.0),
 )
-rising_lambda_bg_1x = dict(
-    type="LossParamSchedulerHook", max_value=5.0, burn_in=1, warmup=4
-)
+rising_lambda_bg_1x = dict(type="LossParamSchedulerHook", burn_in=1, warmup=4)
 
 # 3. Small objects up, by the inverse of their side length, bounded at 4. Last, since it
 # has not helped yet: docs/results.md.

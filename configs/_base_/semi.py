@@ -87,6 +87,7 @@ flipped_branches = [
 
 semi_model = dict(
     type="SemiYOLODetector",
+    lambda_u=2.0,  # in the end
     data_preprocessor=dict(
         type="mmdet.MultiBranchDataPreprocessor",
         data_preprocessor=dict(
@@ -106,5 +107,5 @@ semi_hooks = [
     dict(type="PseudoLabelMonitorHook"),
     dict(type="PseudoLabelPictureHook"),
 ]
-rising_lambda_u = dict(type="LossParamSchedulerHook", param="lambda_u", max_value=2.0)
+rising_lambda_u = dict(type="LossParamSchedulerHook", param="lambda_u")
 student_lambda_bg = "student.bbox_head.loss_bg.lambda_bg"

@@ -35,17 +35,11 @@ def area_weight(type, **options):
 
 def bg_penalty(mode, lambda_bg, normalizer="background", **bbox_head):
     """The penalty, with λ rising over the first epochs."""
-    loss_bg = dict(type="BgPenaltyLoss", mode=mode, normalizer=normalizer)
+    settings = dict(mode=mode, lambda_bg=lambda_bg, normalizer=normalizer)
+    loss_bg = dict(type="BgPenaltyLoss", **settings)
     return dict(
         model=dict(bbox_head=dict(loss_bg=loss_bg, **bbox_head)),
-        extra_hooks=[
-            dict(
-                type="LossParamSchedulerHook",
-                max_value=lambda_bg,
-                burn_in=2,
-                warmup=3,
-            )
-        ],
+        extra_hooks=[dict(type="LossParamSchedulerHook", burn_in=2, warmup=3)],
     )
 
 

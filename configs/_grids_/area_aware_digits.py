@@ -19,7 +19,7 @@ metrics = [
 
 power = dict(loss_cls=dict(area_weight=dict(_delete_=True, type="PowerAreaWeight")))
 bg_max = dict(loss_bg=dict(type="BgPenaltyLoss", mode="max"))
-rising_lambda = dict(type="LossParamSchedulerHook", max_value=5.0, burn_in=2, warmup=5)
+rising_lambda = dict(type="LossParamSchedulerHook", burn_in=2, warmup=5)
 settings = dict(
     baseline=dict(),
     power=dict(model=dict(bbox_head=power)),

@@ -89,9 +89,9 @@ def semi(lambda_u=2.0, has_penalty=False, **thresholds):
         dict(type="EpochSeedHook"),
         *_base_.area_aware_hooks,
         *_base_.semi_hooks,
-        dict(_base_.rising_lambda_u, **phases, max_value=lambda_u),
+        dict(_base_.rising_lambda_u, **phases),
     ]
-    model = dict()
+    model = dict(lambda_u=lambda_u)
     if has_penalty:
         model.update(detector=_base_.bg_max)
         param = dict(param=_base_.student_lambda_bg)

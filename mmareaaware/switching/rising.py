@@ -3,22 +3,17 @@
 from collections.abc import Mapping
 from fractions import Fraction
 
-from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA
-
 # 0 for 3 epochs, then up over 10: while a network finds its first objects, all of it is
 # uncertain, and a penalty would teach it to find none.
-RISING_LAMBDA_BG = dict(
-    type="LossParamSchedulerHook", max_value=DEFAULT_LAMBDA, burn_in=3, warmup=10
-)
+RISING_LAMBDA_BG = dict(type="LossParamSchedulerHook", burn_in=3, warmup=10)
 AT_MOST = Fraction(1, 2)  # of the training; in a longer one the penalty is full earlier
 
 
-def rising_lambda_bg(param: str, max_value: float, train_cfg: Mapping) -> dict:
+def rising_lambda_bg(param: str, train_cfg: Mapping) -> dict:
     """Config of the hook that raises λ_bg.
 
     Args:
         param: Its dotted path in the model.
-        max_value: λ_bg in the end.
         train_cfg: Of the runner. A training that counts epochs has the schedule of
             ``RISING_LAMBDA_BG``, shortened to the first half of the training where
             that is longer. One that counts iterations does not say what an epoch is:
@@ -27,7 +22,7 @@ def rising_lambda_bg(param: str, max_value: float, train_cfg: Mapping) -> dict:
     Returns:
         The config.
     """
-    hook = dict(RISING_LAMBDA_BG, param=param, max_value=max_value)
+    hook: dict = dict(RISING_LAMBDA_BG, param=param)
     recipe = hook["burn_in"] + hook["warmup"]
     if "max_iters" in train_cfg:
         share = AT_MOST * train_cfg["max_iters"] / recipe

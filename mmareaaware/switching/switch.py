@@ -222,8 +222,7 @@ def _rising(cfg: Mapping, model: Mapping, heads: list[FoundHead]) -> list[Config
         if is_semi:  # it builds two of its `detector`, of which one is trained
             place = place.replace("detector", "student", 1)
         param = f"{place}.loss_bg.lambda_bg"
-        lambda_bg = head.cfg["loss_bg"]["lambda_bg"]
-        hook = rising_lambda_bg(param, lambda_bg, cfg.get("train_cfg") or {})
+        hook = rising_lambda_bg(param, cfg.get("train_cfg") or {})
         hooks.append(ConfigDict(hook))
     return hooks
 

@@ -56,7 +56,8 @@ def test_a_grid_of_what_goes_on(mine, tmp_path):
     assert both.model.bbox_head.balance_objects == 0.5
     assert both.train_dataloader.dataset.pipeline[2].type == "SmallObjectCopyPaste"
     hook = HOOKS.build(penalty.custom_hooks[-1])
-    assert (hook.burn_in, hook.warmup, hook.max_value) == (1, 3, 5.0)
+    assert (hook.burn_in, hook.warmup, hook.max_value) == (1, 3, None)
+    assert penalty.model.bbox_head.loss_bg.lambda_bg == 5
 
 
 def test_the_answer_is_on_top_of_the_config(mine, tmp_path):

@@ -13,7 +13,7 @@ def test_the_blocks(root, tmp_path, monkeypatch, stock):
     (tmp_path / "on_top.py").write_text(in_a_file)
     cfg = Config.fromfile(tmp_path / "on_top.py")
     assert cfg.model.bbox_head.loss_bg.lambda_bg == 2.5
-    assert cfg.custom_hooks[-1].max_value == 2.5
+    assert cfg.custom_hooks[-1].type == "LossParamSchedulerHook"
     mine = stock(YOLOV8)
     monkeypatch.setattr(Config, "fromfile", lambda path: mine)
     namespace: dict = {}

@@ -10,7 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
-from ...models.losses.bg_penalty_loss import DEFAULT_LAMBDA
+from ...model_config import default_of
 
 # Schedule name -> share of the maximum at progress x >= 0 of the warm-up (1: its end).
 SCHEDULES = {
@@ -40,8 +40,8 @@ class LossParamSchedulerHook(Hook):
     Args:
         param: Dotted path of the number, from the unwrapped model.
         schedule: One of the names above.
-        max_value: The value at the end of the warm-up; by default that of ``lambda_bg``
-            in ``BgPenaltyLoss``.
+        max_value: The value at the end of the warm-up; None for the one that the model
+            is built with.
         burn_in: Epochs (iterations) at 0 before it starts.
         warmup: Epochs (iterations) from there to the full value.
         step_ratio: Share of ``max_value`` that ``'step'`` begins with.
@@ -49,21 +49,21 @@ class LossParamSchedulerHook(Hook):
 
     Raises:
         ValueError: The schedule is unknown, or a number is negative. Before the first
-            iteration, when the model has no such number or does not accept
-            ``max_value``, when another hook sets it too, or when the loop has no epochs
-            to count.
+            iteration, when the model has no such number, does not accept ``max_value``
+            or was given another one, when another hook sets it too, or when the loop
+            has no epochs to count.
 
     Example:
         >>> custom_hooks = [
-        ...     dict(type='LossParamSchedulerHook', schedule='linear', max_value=5.0,
-        ...          burn_in=3, warmup=10)]
+        ...     dict(type='LossParamSchedulerHook', schedule='linear', burn_in=3,
+        ...          warmup=10)]
     """
 
     def __init__(
         self,
         param: str = "bbox_head.loss_bg.lambda_bg",
         schedule: str = "linear",
-        max_value: float = DEFAULT_LAMBDA,
+        max_value: float | None = None,
         burn_in: int = 0,
         warmup: int = 0,
         step_ratio: float = 0.5,
@@ -77,7 +77,7 @@ class LossParamSchedulerHook(Hook):
             max_value=max_value, burn_in=burn_in, warmup=warmup, step_ratio=step_ratio
         )
         for name, value in numbers.items():
-            if not value >= 0:  # nan is not
+            if value is not None and not value >= 0:  # nan is not
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.param = param
         self.schedule = schedule
@@ -86,23 +86,51 @@ class LossParamSchedulerHook(Hook):
         self.warmup = warmup
         self.step_ratio = step_ratio
         self.by_epoch = by_epoch
+        self._owner: object | None = None
+
+    def find(self, model) -> None:
+        """Find the number, and what it is to become where nothing says so.
+
+        Args:
+            model: As the Runner has it. Another one later changes nothing.
+
+        Raises:
+            ValueError: There is no such number, or it was given another value.
+        """
+        if self._owner is not None:
+            return
+        owner, name = _resolve(model, self.param)
+        built = getattr(owner, name)
+        if self.max_value is None:
+            self.max_value = built
+        elif built not in (self.max_value, default_of(type(owner), name)):
+            raise ValueError(
+                f"{self.param} is {built} in the config of the model, and its "
+                f"LossParamSchedulerHook would make it max_value={self.max_value}: "
+                "leave max_value out of the hook"
+            )
+        self._owner, self._name = owner, name
 
     def value_at(self, step: int) -> float:
-        """The value in epoch (or iteration) ``step``, counted from 0."""
+        """The value in epoch (or iteration) ``step``, counted from 0; after ``find``.
+
+        Args:
+            step: The epoch or the iteration.
+        """
         if step < self.burn_in:
             return 0.0
         progress = (step - self.burn_in) / self.warmup if self.warmup else math.inf
         return self.max_value * SCHEDULES[self.schedule](progress, self.step_ratio)
 
     def before_train(self, runner) -> None:
-        """Find the number, and see that it accepts the largest value."""
+        """See that the model has the number, and accepts the largest value."""
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError(
                 "by_epoch=True counts epochs and IterBasedTrainLoop has none: "
                 f"set by_epoch=False and give burn_in={self.burn_in} and "
                 f"warmup={self.warmup} in iterations"
             )
-        self._owner, self._name = _resolve(runner.model, self.param)
+        self.find(runner.model)
         setattr(self._owner, self._name, self.max_value)
         last = (runner.max_epochs if self.by_epoch else runner.max_iters) - 1
         if self.value_at(last) == 0 < self.max_value:

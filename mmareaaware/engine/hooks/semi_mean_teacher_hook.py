@@ -51,7 +51,7 @@ class SemiMeanTeacherHook(Hook):
     Example:
         >>> custom_hooks = [
         ...     dict(type='LossParamSchedulerHook', param='lambda_u', burn_in=5,
-        ...          warmup=5, max_value=2.0),
+        ...          warmup=5),
         ...     dict(type='SemiMeanTeacherHook')]
     """
 

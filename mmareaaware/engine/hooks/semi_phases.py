@@ -48,6 +48,8 @@ class SemiPhases(NamedTuple):
         hooks = runner.hooks
         schedulers = [h for h in hooks if isinstance(h, LossParamSchedulerHook)]
         scheduler = next((h for h in schedulers if h.param == PARAM), None)
+        if scheduler is not None:
+            scheduler.find(model)
         weight = getattr(model, PARAM)
         # There are no epochs in a run whose scheduler counts iterations
         per_epoch = 1

@@ -31,11 +31,11 @@ def expected(schedule: str, step: int) -> float:
 class Detector(BaseModel):
     """A model with losses where a detector has them; remembers the scheduled values."""
 
-    def __init__(self):
+    def __init__(self, **loss_bg):
         super().__init__()
         self.layer = nn.Linear(1, 1)
         self.bbox_head = nn.Module()
-        self.bbox_head.loss_bg = BgPenaltyLoss(lambda_bg=9.0)
+        self.bbox_head.loss_bg = BgPenaltyLoss(**loss_bg)
         self.bbox_head.loss_cls = AreaAwareBCELoss()
         self.seen = []
 
@@ -52,8 +52,8 @@ class Data(Dataset):
         return dict(inputs=torch.ones(1))
 
 
-def train(*hooks, tmp_path, epochs=EPOCHS, **settings):
-    model = Detector()
+def train(*hooks, tmp_path, epochs=EPOCHS, loss_bg=None, **settings):
+    model = Detector(**(loss_bg or {}))
     settings.setdefault("train_cfg", dict(by_epoch=True, max_epochs=epochs))
     runner = Runner(
         model,
@@ -111,7 +111,7 @@ def test_other_numbers_than_lambda(tmp_path):
         tmp_path=tmp_path,
     )
     assert model.bbox_head.loss_cls.strength == 1.0
-    assert model.seen == [9.0] * EPOCHS * ITERS
+    assert model.seen == [5.0] * EPOCHS * ITERS
 
 
 def test_no_warmup_is_the_full_value_at_once():
@@ -124,8 +124,19 @@ def test_no_warmup_is_the_full_value_at_once():
         )
 
 
-def test_the_default_is_that_of_the_penalty():
-    assert LossParamSchedulerHook().value_at(0) == BgPenaltyLoss().lambda_bg
+@pytest.mark.parametrize("loss_bg", [dict(), dict(lambda_bg=9.0)])
+def test_by_default_it_rises_to_what_the_loss_was_given(loss_bg, tmp_path):
+    model, _ = train(dict(warmup=2), tmp_path=tmp_path, loss_bg=loss_bg)
+    full = loss_bg.get("lambda_bg", 5.0)
+    assert model.seen[::ITERS] == [0.0, full / 2] + [full] * 5
+    model, _ = train(dict(max_value=9.0), tmp_path=tmp_path, loss_bg=loss_bg)
+    assert model.seen[0] == 9.0
+
+
+def test_two_values_for_one_number_are_refused(tmp_path):
+    message = r"lambda_bg is 9.0 .* max_value=2.0: leave max_value out of the hook"
+    with pytest.raises(ValueError, match=message):
+        train(SCHEDULE, tmp_path=tmp_path, loss_bg=dict(lambda_bg=9.0))
 
 
 @pytest.mark.parametrize(
