@@ -3,9 +3,13 @@
 import re
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 from mmengine.runner import FlexibleRunner, Runner
+from torch import nn
 
+from mmareaaware.preflight.checkpoint import checkpoint_findings
 from mmareaaware.preflight.hook import PreflightHook
 
 DEMO = "configs/demo/yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
@@ -97,3 +101,50 @@ def test_a_loss_weight_other_than_the_recipe_s_is_a_warning(config, capsys):
         "model.bbox_head.loss_cls: loss_weight=1.0, where the recipes of "
         "AreaAwareYOLOv8Head have 0.5: write loss_weight=0.5"
     ) in capsys.readouterr().out
+
+
+@pytest.fixture
+def checkpoint(config, tmp_path):
+    """Of the network of the config."""
+    path = tmp_path / "start.pth"
+    torch.save(dict(state_dict=MODELS.build(config.model).state_dict()), path)
+    config.load_from = str(path)
+    return path
+
+
+def test_a_start_from_other_classes_is_a_warning(config, checkpoint, tmp_path):
+    content = torch.load(checkpoint)["state_dict"]
+    for name, value in content.items():
+        if "cls_preds" in name and name.endswith("2.bias"):
+            content[name] = value[:4]
+    torch.save(dict(state_dict=content), checkpoint)
+    Runner.from_cfg(config).train()
+    text = next(tmp_path.glob("*/*.log")).read_text()
+    assert "load_from: 3 of " in text
+    assert "cls_preds.0.2.bias (4,) there and (10,) here: they begin untrained" in text
+    tested = Runner.from_cfg(config)
+    with pytest.raises(ValueError, match=r"load_from: 3 of .* of other classes"):
+        tested.test()
+
+
+def test_a_start_from_another_network_is_refused(config, checkpoint):
+    config.model.neck.widen_factor *= 2
+    config.model.bbox_head.head_module.widen_factor *= 2
+    refused(config, "it is of another network")
+    config.model.backbone.widen_factor *= 2
+    refused(config, "another size than in the model, backbone.stem.conv.weight (")
+
+
+def test_a_teacher_starts_from_a_plain_detector():
+    plain = {"backbone.weight": torch.zeros(2, 3)}
+    semi = nn.ModuleDict(
+        {
+            name: nn.ModuleDict(dict(backbone=nn.Linear(3, 2, bias=False)))
+            for name in ("student", "teacher")
+        }
+    )
+    assert not list(checkpoint_findings(semi, plain, is_start=True))
+    plain["backbone.weight"] = torch.zeros(4, 3)
+    (finding,) = checkpoint_findings(semi, plain, is_start=True)
+    assert "2 of 2 weights" in str(finding)
+    assert finding.is_error
