@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.runner import Runner
 
 # What else MMEngine, MMDetection and their tools take from the top of a config
@@ -33,18 +35,21 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     """Load a config and put options into it.
 
     Args:
-        path: The file.
+        path: The file; or one of another package, ``mmyolo::yolov8/....py``.
         options: What ``--cfg-options`` gave.
 
     Returns:
         The config.
 
     Raises:
-        ConfigFileError: The file, or one that it reads, does not exist; or an option
-            sets a variable of the file, which has no effect any more.
+        ConfigFileError: The file, or one that it reads, or its package does not exist;
+            or an option sets a variable of the file, which has no effect any more.
     """
+    package, separator, _ = str(path).partition("::")
+    if separator and not find_spec(package):  # MMEngine would install it
+        raise ConfigFileError(f"{path}: the package {package} is not installed")
     try:
-        cfg = Config.fromfile(path)
+        cfg = get_config(str(path)) if separator else Config.fromfile(path)
     except FileNotFoundError as error:
         missing = f"{error.filename} does not exist" if error.filename else str(error)
         raise ConfigFileError(
@@ -55,6 +60,24 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         _refuse_variable(cfg, key)
     cfg.merge_from_dict(dict(options or {}))
     return cfg
+
+
+def check_start(cfg: Mapping) -> None:
+    """See that the checkpoint exists that a training is to start from.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        ConfigFileError: It does not.
+    """
+    start = cfg.get("load_from")
+    if start and "://" not in str(start) and not Path(start).is_file():
+        raise ConfigFileError(
+            f"load_from={str(start)!r} does not exist. The recipes read it from the "
+            "environment: CHECKPOINT, and CHECKPOINT_P2 for what "
+            "tools/model_converters/add_p2_level.py makes of it"
+        )
 
 
 def _refuse_variable(cfg: Config, key: str) -> None:

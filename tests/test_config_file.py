@@ -1,6 +1,6 @@
 import pytest
 
-from mmareaaware.config_file import ConfigFileError, read_config
+from mmareaaware.config_file import ConfigFileError, check_start, read_config
 
 TEXT = """\
 crop_size = (256, 256)
@@ -62,3 +62,22 @@ def test_a_recipe(root):
     read_config(recipe, {"model.test_cfg.score_thr": 0.1, "resume": True})
     with pytest.raises(ConfigFileError, match="has no effect"):
         read_config(recipe, {"data_root": "elsewhere"})
+
+
+def test_a_recipe_of_another_package(capfd):
+    cfg = read_config("mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py")
+    assert cfg.model.bbox_head.type == "YOLOv8Head"
+    with pytest.raises(ConfigFileError, match="the package mmnone is not installed"):
+        read_config("mmnone::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py")
+    with pytest.raises(ConfigFileError, match=r"none\.py.* does not exist"):
+        read_config("mmyolo::yolov8/none.py")
+
+
+def test_a_start_that_is_not_there(tmp_path):
+    path = tmp_path / "start.pth"
+    with pytest.raises(ConfigFileError, match=r"start\.pth' does not .*CHECKPOINT"):
+        check_start(dict(load_from=str(path)))
+    path.touch()
+    for start in (str(path), "https://example.org/a.pth", "", None):
+        check_start(dict(load_from=start))
+    check_start(dict())

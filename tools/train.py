@@ -12,6 +12,7 @@ import argparse
 from mmengine.device import get_device
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmareaaware.config_file import ConfigFileError, check_start
 from mmareaaware.engine.launch import parse_args
 from mmareaaware.switching import add_switches, apply_switches
 
@@ -66,6 +67,10 @@ def main() -> None:
     if checkpoint:  # else the config's load_from, if any, is where it starts
         cfg.resume = True
         cfg.load_from = checkpoint
+    try:
+        check_start(cfg)
+    except ConfigFileError as error:
+        raise SystemExit(f"error: {error}") from None
     Runner.from_cfg(cfg).train()
 
 

@@ -9,4 +9,4 @@ train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 _base_.param_scheduler[1].update(T_max=max_epochs, eta_min=1e-5)
 param_scheduler = _base_.param_scheduler
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-load_from = "{{$CHECKPOINT:}}"
+load_from = "{{$CHECKPOINT:checkpoint.pth}}"

@@ -92,7 +92,10 @@ def write_grid(
         for setting in settings.values():
             setting["load_from"] = path.as_posix()
     # A text of MMEngine's lazy kind cannot be inherited by one that calls a function
-    is_as_it_stands = not options and not Config._is_lazy_import(str(config))
+    is_file = config.is_file()  # and none of another package
+    is_as_it_stands = (
+        is_file and not options and not Config._is_lazy_import(str(config))
+    )
     grid = dict(
         base=BASE,
         based_on=config.resolve().as_posix() if is_as_it_stands else BASE,

@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import RLock
 from typing import IO
 
+from ..config_file import ConfigFileError, check_start
 from ..environment import environment, num_cores
 from ..recipes import TOOLS
 from .grid import Grid
@@ -114,8 +115,8 @@ def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
         The runs that are not finished.
 
     Raises:
-        ValueError: A setting does not fit its base, or the folder of a run has
-            something else in it.
+        ValueError: A setting does not fit its base or starts from what is not there,
+            or the folder of a run has something else in it.
     """
     configs = {}
     for run in runs:
@@ -124,6 +125,11 @@ def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
             configs[key] = grid.load(run.setting, run.seed)
         configs[key].randomness.seed = run.seed
         run.prepare(configs[key])
+        if not run.metrics.exists():
+            try:
+                check_start(configs[key])
+            except ConfigFileError as error:
+                raise ConfigFileError(f"setting {run.setting}: {error}") from error
     return [run for run in runs if not run.metrics.exists()]
 
 

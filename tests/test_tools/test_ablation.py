@@ -178,6 +178,17 @@ def test_another_config_in_the_folder_of_a_run_is_refused(main, tmp_path):
     assert not started(tmp_path)  # not even the runs before it
 
 
+def test_a_start_that_is_not_there_is_named_before_anything_is_trained(main, tmp_path):
+    settings = 'settings = dict(baseline=dict(), p2=dict(load_from="p2.pth"))'
+    (tmp_path / "grid.py").write_text(f"{GRID}\n{settings}")
+    message = main()
+    assert "error: setting p2: load_from='p2.pth' does not exist" in message
+    assert "add_p2_level.py" in message
+    assert not started(tmp_path)
+    (tmp_path / "p2.pth").touch()
+    assert main() == 0
+
+
 def test_unknown_setting(main):
     message = main("--settings", "godo")
     assert "no setting 'godo'; it has baseline, bad, good" in message

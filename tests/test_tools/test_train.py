@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -206,7 +207,10 @@ def start(run_tool, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_resume_falls_back_on_load_from(start, tmp_path, interrupted):
+def test_resume_falls_back_on_load_from(start, tmp_path, interrupted, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pretrained.pth", "epoch_3.pth"):
+        Path(name).touch()
     if interrupted:
         (tmp_path / "last_checkpoint").write_text("epoch_3.pth")
     cfg = start("train.py", 'load_from = "pretrained.pth"', "--resume")
@@ -214,6 +218,13 @@ def test_resume_falls_back_on_load_from(start, tmp_path, interrupted):
     assert begins == (
         ("epoch_3.pth", True) if interrupted else ("pretrained.pth", False)
     )
+
+
+def test_a_start_that_is_not_there_ends_with_a_line(start):
+    with pytest.raises(SystemExit, match=r"error: load_from='no\.pth' does not"):
+        start("train.py", 'load_from = "no.pth"')
+    with pytest.raises(SystemExit, match=r"error: load_from='none\.pth' does not"):
+        start("train.py", "x = 1", "--resume", "none.pth")
 
 
 def test_auto_scale_lr(start):

@@ -15,7 +15,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmareaaware.config_file import read_config
@@ -26,7 +25,7 @@ from mmareaaware.whole_file import whole_file
 
 def build(config: str | Path) -> torch.nn.Module:
     """The model of a config, as it would be trained."""
-    cfg = get_config(config) if "::" in str(config) else read_config(config)
+    cfg = read_config(config)
     with DefaultScope.overwrite_default_scope("mmyolo"):
         return MODELS.build(cfg.model)
 
