@@ -135,10 +135,7 @@ def _area_weight_of(asked: Mapping | str | bool | None) -> dict | None:
     if asked is True:
         asked = DEFAULT_AREA_WEIGHT
     weight = dict(type=asked) if isinstance(asked, str) else dict(asked)
-    try:
-        AreaWeighting().set_area_weight(weight, normalize="mean", strength=1.0)
-    except KeyError as error:
-        raise ValueError(f"area_weight={asked!r}: {error.args[0]}") from error
+    AreaWeighting().set_area_weight(weight, normalize="mean", strength=1.0)
     return weight
 
 

@@ -343,7 +343,7 @@ def test_one_after_the_other_is_both_at_once(stock):
     [
         ({}, "nothing to switch on"),
         (dict(area_weight=False), "nothing to switch on"),
-        (dict(area_weight="Power"), "area_weight='Power'"),
+        (dict(area_weight="Power"), r"area_weight\.type='Power' is not registered"),
         (dict(area_weight=dict(type="PowerAreaWeight", ref_area=-1)), "ref_area"),
         (dict(bg_penalty=-1), "lambda_bg must not be negative, got -1"),
         (dict(bg_penalty=0), "must be above 0, got 0"),

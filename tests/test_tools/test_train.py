@@ -393,5 +393,5 @@ def test_a_switch_that_does_not_go_on_ends_with_a_line(start):
     assert cfg.model.bbox_head.type == "AreaAwareRetinaHead"
     with pytest.raises(SystemExit, match="error: the model has no Batch"):
         start("train.py", base, "--assigner")
-    with pytest.raises(SystemExit, match="error: area_weight='Power'"):
+    with pytest.raises(SystemExit, match=r"error: area_weight\.type='Power'"):
         start("train.py", base, "--area-aware", "Power")

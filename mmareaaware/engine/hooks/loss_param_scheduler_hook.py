@@ -133,7 +133,7 @@ class LossParamSchedulerHook(Hook):
         self.find(runner.model)
         setattr(self._owner, self._name, self.max_value)
         last = (runner.max_epochs if self.by_epoch else runner.max_iters) - 1
-        if self.value_at(last) == 0 < self.max_value:
+        if self.max_value and self.value_at(last) == 0:
             print_log(
                 f"{self.param} stays 0 to the end of this run: burn_in={self.burn_in}, "
                 f"and the last {'epoch' if self.by_epoch else 'iteration'} is {last}",

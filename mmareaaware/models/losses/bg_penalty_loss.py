@@ -205,6 +205,8 @@ class BgPenaltyLoss(nn.Module):
 
     @lambda_bg.setter
     def lambda_bg(self, value: float) -> None:
+        if not isinstance(value, int | float):
+            raise TypeError(f"lambda_bg must be a number, got {value!r}")
         if not value >= 0:  # nan is not
             raise ValueError(f"lambda_bg must not be negative, got {value}")
         self._lambda_bg = value

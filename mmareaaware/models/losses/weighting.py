@@ -126,6 +126,13 @@ def mean_of(weighted: Tensor, total: Tensor) -> Tensor:
 
 def _build(area_weight: Mapping | AreaWeightLike | None) -> AreaWeightLike | None:
     if isinstance(area_weight, Mapping):
+        name = area_weight.get("type")
+        if isinstance(name, str) and TASK_UTILS.get(name) is None:
+            known = [cls.__name__ for cls in AreaWeight.__subclasses__()]
+            raise ValueError(
+                f"area_weight.type={name!r} is not registered; there are "
+                f"{', '.join(known)}, and what your custom_imports register"
+            )
         built = TASK_UTILS.build(dict(area_weight))
         is_valid = isinstance(built, AreaWeight)
     else:

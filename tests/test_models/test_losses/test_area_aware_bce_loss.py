@@ -307,5 +307,5 @@ def test_wrong_values_are_named(settings, message):
 
 
 def test_an_unknown_area_weight_is_named():
-    with pytest.raises(KeyError, match="CubeAreaWeight"):
+    with pytest.raises(ValueError, match=r"CubeAreaWeight.*there are PowerAreaWeight,"):
         AreaAwareBCELoss(area_weight=dict(type="CubeAreaWeight"))

@@ -181,5 +181,7 @@ def test_wrong_values_are_named(settings, message):
 
 
 def test_a_negative_lambda_cannot_be_set_later():
+    with pytest.raises(TypeError, match="lambda_bg must be a number, got '5'"):
+        BgPenaltyLoss(lambda_bg="5")
     with pytest.raises(ValueError, match=r"lambda_bg must not be negative, got -0\.1"):
         BgPenaltyLoss().lambda_bg = -0.1
