@@ -47,7 +47,9 @@ def checkpoint_findings(
             PLACE,
             f"{what}: it is of another network, or of other classes. Give the "
             "checkpoint of this config; one of three levels gets a level of stride 4 "
-            "by tools/model_converters/add_p2_level.py",
+            "by tools/model_converters/add_p2_level.py; of a backbone alone, start by "
+            "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=..., "
+            "prefix='backbone.')",
         )
     else:
         yield Finding(
