@@ -18,7 +18,9 @@ REGISTRIES = (
     "TASK_UTILS",
     "HOOKS",
     "METRICS",
+    "OPTIM_WRAPPERS",
     "DATASETS",
+    "DATA_SAMPLERS",
     "TRANSFORMS",
     "FUNCTIONS",
 )
@@ -61,7 +63,7 @@ def versions(package) -> Table:
             f"{' '.join(mmcvs)}, and install one of them",
         )
     for entry in package.active_compat:
-        table.add_row(f"compat: {entry.name}", f"{entry.versions}: {entry.why}")
+        table.add_row(f"mended: {entry.name}", f"{entry.versions}: {entry.why}")
     if not package.active_compat:
         table.add_row("compat", "nothing to mend")
     return table

@@ -1,4 +1,5 @@
 import pytest
+from mmengine import registry
 
 from mmareaaware import check
 
@@ -8,6 +9,16 @@ def test_a_working_installation(capsys):
     text = capsys.readouterr().out
     for word in ("mmyolo", "stack", "GPU", "AreaAwareBCELoss", "loss_bg", "OK"):
         assert word in text
+
+
+def test_all_registries_that_have_something_of_ours():
+    with_ours = {
+        name
+        for name, found in vars(registry).items()
+        if isinstance(found, registry.Registry)
+        and any("mmareaaware" in cls.__module__ for cls in found.module_dict.values())
+    }
+    assert with_ours == set(check.REGISTRIES)
 
 
 @pytest.mark.parametrize("step", ["training_step", "registered"])
