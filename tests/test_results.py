@@ -600,7 +600,17 @@ def test_the_words_about_the_ignored_zone():
     assert float(losses[0]) / statistics.mean(
         by_seed(record, "semi", keys[0])
     ) == pytest.approx(1 / 3, abs=0.04)
+    once, with_teacher = (by_seed(record, s, keys[0]) for s in ("offline", "semi"))
+    assert all(a < b for a, b in zip(once, with_teacher, strict=True))
+    gain, of_small = (
+        f"{statistics.mean(by_seed(record, 'offline', key)):+.1f}" for key in keys[:2]
+    )
+    assert f"AP {gain}, higher than without them in each fold ({span(once)})" in text
+    assert f"AP small {of_small}. A teacher that" in text
+    share = statistics.mean(once) / statistics.mean(with_teacher)
+    assert share == pytest.approx(2 / 5, abs=0.03)
     text = read("docs/semi_supervised.md").replace("\n", " ")
+    assert "[two fifths](" in text
     assert f"[AP is {losses[0]} lower](" in text
     assert more in text
 
