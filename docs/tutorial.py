@@ -27,7 +27,7 @@ os.environ |= dict(PYTHONWARNINGS="ignore", FORCE_COLOR="")  # text without colo
 
 def picture(file) -> Image:
     """A picture, small enough for a page."""
-    Pixels.open(file).convert("RGB").save(jpeg := BytesIO(), "JPEG", quality=70)
+    Pixels.open(file).convert("RGB").save(jpeg := BytesIO(), "JPEG", quality=60)
     return Image(jpeg.getvalue(), format="jpeg")
 
 
