@@ -418,6 +418,18 @@ def test_numbers_in_the_readmes_of_folders_are_those_of_the_results():
     assert [number for number in numbers if number not in results] == []
 
 
+@pytest.mark.parametrize("grid", [g for g in GRIDS if "from-coco" in g])
+def test_a_bed_with_copies_has_the_pipeline_of_its_recipe(grid):
+    stock, with_copies = (
+        flatten([t for t in pipeline if t.type != "SmallObjectCopyPaste"])
+        for setting in ("baseline", "paste")
+        for pipeline in [
+            GRIDS[grid].load(setting, seed=0).train_dataloader.dataset.pipeline
+        ]
+    )
+    assert with_copies == stock
+
+
 @pytest.mark.parametrize(
     ("grid", "setting"),
     [
