@@ -72,7 +72,7 @@ def check_start(cfg: Mapping) -> None:
         ConfigFileError: It does not.
     """
     start = cfg.get("load_from")
-    if start and "://" not in str(start) and not Path(start).exists():
+    if start is not None and "://" not in str(start) and not Path(start).is_file():
         raise ConfigFileError(
             f"load_from={str(start)!r} does not exist. The recipes read it from the "
             "environment: CHECKPOINT, and CHECKPOINT_P2 for what "

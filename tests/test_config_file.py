@@ -77,7 +77,9 @@ def test_a_start_that_is_not_there(tmp_path):
     path = tmp_path / "start.pth"
     with pytest.raises(ConfigFileError, match=r"start\.pth' does not .*CHECKPOINT"):
         check_start(dict(load_from=str(path)))
+    with pytest.raises(ConfigFileError, match="load_from='' does not"):
+        check_start(dict(load_from=""))  # an empty variable of the environment
     path.touch()
-    for start in (str(path), "https://example.org/a.pth", "", None):
+    for start in (str(path), "https://example.org/a.pth", None):
         check_start(dict(load_from=start))
     check_start(dict())

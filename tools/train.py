@@ -10,10 +10,11 @@ with --resume goes on where a training was stopped.
 import argparse
 
 from mmengine.device import get_device
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmareaaware.config_file import ConfigFileError, check_start
 from mmareaaware.engine.launch import parse_args
+from mmareaaware.engine.resuming import newest_checkpoint
 from mmareaaware.switching import add_switches, apply_switches
 
 
@@ -61,7 +62,7 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume == "auto":
-        checkpoint = find_latest_checkpoint(cfg.work_dir)
+        checkpoint = newest_checkpoint(cfg.work_dir)
     else:
         checkpoint = args.resume
     if checkpoint:  # else the config's load_from, if any, is where it starts

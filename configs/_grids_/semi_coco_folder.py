@@ -48,7 +48,7 @@ metrics = [
     dict(key="background/best_f1", name="best F1", scale=100),
 ]
 
-checkpoint = os.environ.get("CHECKPOINT")
+checkpoint = os.environ.get("CHECKPOINT") or None
 base_lr = 1e-3 if checkpoint else 2e-3
 # A third of them are the burn-in, another one the warm-up.
 max_epochs = 30

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import IO
 
 from ..config_file import ConfigFileError, check_start
+from ..engine.resuming import newest_checkpoint
 from ..environment import environment, num_cores
 from ..recipes import TOOLS
 from .grid import Grid
@@ -62,7 +63,7 @@ class Trainer:
         )
         train_dir, test_dir = run.folder / "train", run.folder / "test"
         self._call(run, "train.py", run.config, "--work-dir", train_dir, "--resume")
-        checkpoint = (train_dir / "last_checkpoint").read_text()
+        checkpoint = newest_checkpoint(train_dir)
         self._call(run, "test.py", run.config, checkpoint, "--work-dir", test_dir)
         return note
 

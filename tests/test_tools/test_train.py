@@ -220,6 +220,14 @@ def test_resume_falls_back_on_load_from(start, tmp_path, interrupted, monkeypatc
     )
 
 
+def test_resume_where_the_note_of_the_last_checkpoint_was_cut_off(start, tmp_path):
+    for age, name in enumerate(["epoch_10.pth", "iter_90.pth", "epoch_9.pth"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    (tmp_path / "last_checkpoint").touch()
+    assert start("train.py", "x = 1", "--resume").load_from.endswith("epoch_10.pth")
+
+
 def test_a_start_that_is_not_there_ends_with_a_line(start):
     with pytest.raises(SystemExit, match=r"error: load_from='no\.pth' does not"):
         start("train.py", 'load_from = "no.pth"')
