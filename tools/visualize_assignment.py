@@ -97,8 +97,8 @@ def main() -> None:
             f"error: --index must be in 0...{len(dataset) - 1}, got {args.index}"
         )
     item = dataset[args.index]
-    image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
     boxes_and_labels(item)  # or an error in words
+    image = item["inputs"].permute(1, 2, 0).numpy()[..., ::-1]  # BGR to RGB
     matched = MatchedPriors(model, ignore_aware_collate([item]))
     print_table(matched, list(dataset.metainfo.get("classes", [])))
     draw_assignment(matched, image, args.out)

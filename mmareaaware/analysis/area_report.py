@@ -21,6 +21,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from mmdet.models import SemiBaseDetector
 from mmdet.structures.bbox import get_box_tensor
 from torch import Tensor, nn
 
@@ -111,12 +112,15 @@ def area_report(data: TrainingBoxes, model: nn.Module) -> AreaReport:
 
     Args:
         data: The boxes.
-        model: Any detector of mmdet or mmyolo. Priors are those of its first module
-            that has a ``prior_generator`` (of two-stage detectors the RPN).
+        model: Any detector of mmdet or mmyolo; of a semi-supervised one the student is
+            looked at. Priors are those of its first module that has a
+            ``prior_generator`` (of two-stage detectors the RPN).
 
     Returns:
         The report.
     """
+    if isinstance(model, SemiBaseDetector):
+        model = model.student
     head = next((m for m in model.modules() if hasattr(m, "prior_generator")), None)
     assigner = getattr(head, "assigner", None)
     if head is None:
@@ -136,8 +140,9 @@ def area_report(data: TrainingBoxes, model: nn.Module) -> AreaReport:
     else:
         targets = torch.ones(len(data.boxes))
         assumption = "every box has the same targets"
+    weighs_priors = getattr(head, "weigh_priors", False)
     weightings = [
-        _weighting(name, module, data, targets, strides)
+        _weighting(name, module, data, targets, strides, weighs_priors)
         for name, module in model.named_modules()
         if isinstance(module, AreaWeighting) and module.area_weight is not None
     ]
@@ -199,6 +204,7 @@ def _weighting(
     data: TrainingBoxes,
     targets: Tensor,
     strides: Tensor,
+    weighs_priors: bool,
 ) -> Weighting:
     if isinstance(module, AreaAwareBBoxHeadMixin):
         strides = strides[:0]  # its levels are those of the RoIs, not of the priors
@@ -211,6 +217,8 @@ def _weighting(
         image_area.median().item(),
         strides,
     )
+    if weighs_priors:
+        return result._replace(unknown="it goes by the area that each prior predicts")
     try:
         weights = _by_level(module.area_weight, data.areas, image_area, strides)
     except ValueError as error:

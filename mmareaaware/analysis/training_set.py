@@ -106,6 +106,24 @@ def build_training_set(cfg: Config):
     return dataset
 
 
+def labelled_view(item: Mapping) -> Mapping | None:
+    """What a semi-supervised training learns from of a labelled image.
+
+    Args:
+        item: What the pipeline packed, in branches or not.
+
+    Returns:
+        The branch ``sup``; None if it is empty, so of an unlabelled image. Without
+        branches the item itself.
+    """
+    views = item.get("inputs")
+    if not isinstance(views, Mapping):
+        return item
+    if views.get("sup") is None:
+        return None
+    return {key: value["sup"] for key, value in item.items()}
+
+
 def boxes_and_labels(item: Mapping) -> tuple[Tensor, Tensor]:
     """The boxes that one item of a training set trains on, ignored ones left out.
 
@@ -123,7 +141,7 @@ def boxes_and_labels(item: Mapping) -> tuple[Tensor, Tensor]:
         raise TrainingSetError(
             "the pipeline packs no boxes. train_dataloader.dataset.pipeline needs "
             "LoadAnnotations with with_bbox=True and, at its end, PackDetInputs "
-            "(pipelines of several branches are not understood)"
+            "(of one view, not of several branches)"
         )
     boxes = get_box_tensor(instances.bboxes)
     if boxes.size(-1) != 4:
@@ -162,13 +180,15 @@ def read_training_boxes(
     set_random_seed(seed)
     with default_scope(cfg), _missing_file(_SET.format("data_root and data_prefix")):
         for index in progress(_indices(cfg, dataset, num_images, seed), "images"):
-            item = dataset[index]
+            item = labelled_view(dataset[index])
+            if item is None:
+                continue
             image_boxes, image_labels = boxes_and_labels(item)
             boxes.append(image_boxes)
             labels.append(image_labels)
             sizes.append(tuple(item["inputs"].shape[-2:]))
     per_image = torch.tensor([len(image_boxes) for image_boxes in boxes])
-    if not per_image.any():
+    if not per_image.any():  # nor of an empty list
         raise TrainingSetError(
             f"{len(sizes)} images of the training set, and no box. Check `ann_file` "
             "of train_dataloader.dataset, and that the names in `metainfo.classes` are "

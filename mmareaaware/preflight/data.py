@@ -41,11 +41,14 @@ def data_findings(train_set, val_set, model: nn.Module) -> Iterator[Finding]:
         given = len(part.metainfo.get("classes") or ())
         for head, num_classes in heads:
             if given and given != num_classes:
+                is_error = given > num_classes
+                ends = "; a detection of another class ends a validation (IndexError)"
                 yield Finding(
                     f"{head}.num_classes",
                     f"{num_classes}, and {place} has {given} classes: set it to "
-                    f"{given}, or metainfo.classes to what the head has",
-                    is_error=given > num_classes,
+                    f"{given}, or metainfo.classes to what the head has"
+                    f"{'' if is_error else ends}",
+                    is_error,
                 )
     if annotations and not any(of_part.trains.any() for _, of_part in annotations):
         yield Finding(

@@ -20,6 +20,7 @@ from mmareaaware.analysis import (
     summarise,
 )
 from tests.conftest import NUM_CLASSES, SIZE
+from tests.semi import build, detector_config, semi_config
 
 # One prior (4, 4) of stride 8; 4 × 4, 2 × 2 and 1 of strides 8, 16 and 32; the image.
 BOXES = [[2.0, 2, 6, 6], [32, 32, 64, 64], [0, 0, 128, 128]]
@@ -206,6 +207,26 @@ def test_a_model_without_priors():
     assert report.targets.tolist() == [1, 1, 1]
     summary = summarise(report, suggest(report)[0])
     assert summary["strides"] == summary["sizes"]["all"]["priors"] == []
+
+
+def test_the_student_of_a_semi_supervised_detector():
+    model = build(semi_config())
+    report = area_report(training_boxes(), model)
+    assert report.strides.tolist() == [8, 16, 32]
+    assert [w.module for w in report.weightings] == []
+    loss = dict(type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight"))
+    model = build(semi_config(detector_config(loss_cls=loss)))
+    (weighting,) = area_report(training_boxes(), model).weightings
+    assert weighting.module == "bbox_head.loss_cls"
+
+
+def test_a_weight_of_what_priors_predict_is_not_known(make_head):
+    assert analyse(make_head).weightings[0].factors is not None
+    loss = dict(type="AreaAwareBCELoss", area_weight=dict(type="PowerAreaWeight"))
+    head = make_head(loss_cls=loss, weigh_priors=True)
+    (weighting,) = area_report(training_boxes(), head).weightings
+    assert weighting.factors is None
+    assert "each prior predicts" in weighting.unknown
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,23 @@ def test_wrapped_data_sets(cfg, wrapper, times):
     assert data.classes == plain.classes
 
 
+def test_of_labelled_and_unlabelled_images_the_labelled_ones(cfg):
+    plain = read_training_boxes(cfg)
+    dataset = cfg.train_dataloader.dataset.to_dict()
+    *load, pack = dataset["pipeline"]
+    branches = dict(type="mmdet.MultiBranch", branch_field=["sup", "unsup_teacher"])
+    cfg.train_dataloader.dataset = dict(
+        type="ConcatDataset",
+        datasets=[
+            dict(dataset, pipeline=[*load, dict(branches, **{branch: pack})])
+            for branch in ("sup", "unsup_teacher")
+        ],
+    )
+    data = read_training_boxes(cfg)
+    assert rows(data) == rows(plain)
+    assert len(data.input_sizes) == 12
+
+
 def test_ignored_boxes_are_left_out(cfg, digits, annotations, tmp_path):
     annotations["annotations"][3]["iscrowd"] = 1
     (tmp_path / "train.json").write_text(json.dumps(annotations))

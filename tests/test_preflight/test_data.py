@@ -114,6 +114,7 @@ def test_a_wrong_number_of_classes(dataset):
     assert number.startswith("model.bbox_head.num_classes: 4, and train_dataloader")
     (finding,) = data_findings(dataset(), None, Model(80))
     assert "80, and train_dataloader.dataset has 10 classes" in finding.message
+    assert finding.message.endswith("ends a validation (IndexError)")
     assert not finding.is_error
 
 
