@@ -50,9 +50,10 @@ def settings(rng: random.Random, num_classes: int) -> dict:
     """What of a head's config is not the recipe's."""
     assigner = dict(type=rng.choice(ASSIGNERS), num_classes=num_classes, use_ciou=True)
     assigner |= dict(topk=rng.choice([1, 10, 13]), alpha=rng.choice([0.5, 1.0]))
+    head = dict(train_cfg=dict(assigner=assigner))
     if assigner["type"] == ASSIGNERS[0]:
         assigner |= dict(min_side=rng.choice([0.0, 16.0]))
-    head = dict(train_cfg=dict(assigner=assigner))
+        head["balance_objects"] = rng.choice([0.0, 0.5, 1.0])
     if rng.random() < 0.85:
         counts = [rng.choice([0, 1, 1000]) for _ in range(num_classes)]
         head["loss_cls"] = dict(
@@ -69,6 +70,7 @@ def settings(rng: random.Random, num_classes: int) -> dict:
         )
         if head["loss_cls"]["area_weight"] is not None:
             head["weigh_boxes"] = rng.random() < 0.5
+            head["weigh_priors"] = rng.random() < 0.3
     if rng.random() < 0.7:
         head["loss_bg"] = dict(
             type="BgPenaltyLoss",

@@ -77,8 +77,9 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, ScoreShiftMixin, YOLOv8Head):
 
     Raises:
         ValueError: A per-class setting of ``loss_cls`` does not fit the class count,
-            ``loss_bg`` is another loss, or boxes are to be weighed by an area weight
-            that ``loss_cls`` has not.
+            ``loss_bg`` is another loss, boxes are to be weighed by an area weight
+            that ``loss_cls`` has not, or objects to be balanced that the assigner does
+            not tell apart.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, ScoreShiftMixin, YOLOv8Head):
                 )
         self.weigh_boxes = weigh_boxes
         self.weigh_priors = weigh_priors
-        check_balance(balance_objects)
+        check_balance(balance_objects, getattr(self, "assigner", None))
         self.balance_objects = balance_objects
         self.sync_avg_factor = sync_avg_factor
         self._priors_key: tuple | None = None

@@ -4,13 +4,28 @@ import torch
 from torch import Tensor
 
 from ..losses.area_weights import TARGET_EPS
+from ..task_modules import SparseTaskAlignedAssigner
 from .yolo_matching import Matched
 
 
-def check_balance(value: float) -> None:
-    """Raises ValueError where it is no exponent of `object_weights`."""
+def check_balance(value: float, assigner: object | None) -> None:
+    """Whether a head can have it.
+
+    Args:
+        value: Exponent of `object_weights`.
+        assigner: Of the head; None of one that is only tested.
+
+    Raises:
+        ValueError: It is no such exponent, or the assigner does not say which box each
+            positive is to find.
+    """
     if not 0 <= value <= 1:
         raise ValueError(f"balance_objects must be in [0, 1], got {value}")
+    if value and not isinstance(assigner, SparseTaskAlignedAssigner | None):
+        raise ValueError(
+            f"balance_objects={value} needs an assigner that says which box each prior "
+            "is to find: set train_cfg.assigner.type='SparseTaskAlignedAssigner'"
+        )
 
 
 @torch.no_grad()
@@ -25,20 +40,12 @@ def object_weights(matched: Matched, balance: float) -> Tensor:
     part of a sum over its positives.
 
     Args:
-        matched: With P positives.
+        matched: With P positives, from a sparse assigner.
         balance: $\alpha$, in [0, 1].
 
     Returns:
         (P,), see `even`.
-
-    Raises:
-        ValueError: Nothing says which box each positive is to find.
     """
-    if matched.box_index is None:
-        raise ValueError(
-            f"balance_objects={balance} needs an assigner that says which box each "
-            "prior is to find: set train_cfg.assigner.type='SparseTaskAlignedAssigner'"
-        )
     score = matched.targets.score
     totals = score.new_zeros(matched.num_boxes).index_add(0, matched.box_index, score)
     return totals.clamp(min=TARGET_EPS)[matched.box_index] ** -balance

@@ -73,9 +73,9 @@ def test_all_or_nothing_ignored_is_finite(make_head, boxes):
 
 
 def test_a_dense_assigner_is_refused(make_head):
-    head = make_head(balance_objects=0.5)
     with pytest.raises(ValueError, match=r"balance_objects=0\.5 needs an assigner"):
-        head.loss(features(), batch((3, 2)))
+        make_head(balance_objects=0.5)
+    assert make_head(balance_objects=0.5, train_cfg=None).balance_objects == 0.5
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
