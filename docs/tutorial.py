@@ -88,8 +88,8 @@ picture("work_dirs/tutorial/sizes/area_report.png")
 # %% [markdown]
 # The first table says it: a small object has few places of the finest level inside it,
 # some have none at all, and nothing learns to find these. The
-# suggestions are what one may try, and `P2`, a level of stride 4, is the one that
-# lifted AP small [where it was measured](../choose.md).
+# suggestions are what one may try; on other data it is measured
+# [what they did](../choose.md).
 #
 # ## Train without and with the penalty
 #

@@ -3,9 +3,12 @@
 The only file that knows of it. An entry acts only where the installed versions need it.
 """
 
+import copy
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -135,6 +138,34 @@ def _allow_resuming() -> None:
     )
 
 
+def _collate_gets_a_scope() -> bool:
+    from mmengine.runner import Runner
+
+    return "_scope_" not in inspect.getsource(Runner.build_dataloader)
+
+
+def _keep_the_scope_from_collate() -> None:
+    """Hand the runners' ``build_dataloader`` a collate function without it."""
+    from mmengine.runner import FlexibleRunner, Runner
+
+    def without_scope(build_dataloader: Callable) -> Callable:
+        @functools.wraps(build_dataloader)
+        def wrapped(dataloader, *args, **kwargs):
+            is_config = isinstance(dataloader, dict)
+            collate = dataloader.get("collate_fn") if is_config else None
+            if isinstance(collate, dict) and "_scope_" in collate:
+                dataloader = copy.copy(dataloader)
+                dataloader["collate_fn"] = {
+                    key: value for key, value in collate.items() if key != "_scope_"
+                }
+            return build_dataloader(dataloader, *args, **kwargs)
+
+        return staticmethod(wrapped)
+
+    for runner in (Runner, FlexibleRunner):
+        runner.build_dataloader = without_scope(runner.build_dataloader)
+
+
 ENTRIES = (
     Entry(
         name="mmyolo-accepts-mmcv",
@@ -152,5 +183,14 @@ ENTRIES = (
         until="mmengine's checkpoint loader allows its own types",
         is_needed=_resume_is_refused,
         apply=_allow_resuming,
+    ),
+    Entry(
+        name="collate-without-scope",
+        versions="mmengine, all so far",
+        why="in a base from another package, `mmyolo::...`, each dict with a type has "
+        "a _scope_, which MMYOLO's collate function does not take",
+        until="mmengine takes it out, as it does where it builds an object",
+        is_needed=_collate_gets_a_scope,
+        apply=_keep_the_scope_from_collate,
     ),
 )

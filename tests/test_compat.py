@@ -2,9 +2,12 @@ import pickle
 import re
 import subprocess
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.runner import FlexibleRunner, Runner
 
 from mmareaaware import compat
 
@@ -92,11 +95,37 @@ def test_activate_applies_what_is_needed_and_says_so(monkeypatch, is_needed):
 
 def test_entries_name_the_packages_that_disagree():
     """And have names of their own, under which ``check`` lists them."""
-    assert len({entry.name for entry in compat.ENTRIES}) == len(compat.ENTRIES) == 2
+    assert len({entry.name for entry in compat.ENTRIES}) == len(compat.ENTRIES) == 3
     for entry in compat.ENTRIES:
-        assert re.search(r"(mmyolo|mmengine) (<= )?\d[\d.]* with ", entry.versions)
+        pair = r"(mmyolo|mmengine) (<= )?\d[\d.]* with |mmengine, all"
+        assert re.search(pair, entry.versions)
         for text in (entry.why, entry.until):
-            assert re.search(r"mmyolo|torch\.load|checkpoint", text), text
+            assert re.search(r"mmyolo|torch\.load|checkpoint|mmengine", text), text
+
+
+class TenNumbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.parametrize("runner", [Runner, FlexibleRunner])
+def test_the_collate_function_of_another_package(runner):
+    """As of a config that inherits ``mmyolo::...``, which has ``_scope_`` in it."""
+    config = ConfigDict(
+        batch_size=5,
+        dataset=TenNumbers(),
+        sampler=dict(type="DefaultSampler", shuffle=False, _scope_="mmengine"),
+        collate_fn=dict(type="default_collate", _scope_="mmengine"),
+    )
+    given = deepcopy(config)
+    first, _ = runner.build_dataloader(config, seed=0)
+    assert first.tolist() == [0, 1, 2, 3, 4]
+    assert config.collate_fn == given.collate_fn
+    config.collate_fn = list
+    assert next(iter(runner.build_dataloader(config))) == [0, 1, 2, 3, 4]
 
 
 class Attack:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import ttest_1samp
 
-from mmareaaware.ablation import Grid
+from mmareaaware.ablation import Answer, Grid, find_answer
 from mmareaaware.ablation.report import markdown, tabulate
+from mmareaaware.models import losses
 from tests.pages import read, section
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -18,16 +19,21 @@ RECORDS = sorted((DOCS / "results").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
-def written(root) -> dict[str, set[str]]:
-    """The table rows that the ablation writes of each record."""
+def reports(root) -> dict[str, tuple[str, Answer]]:
+    """Tables and answer that the ablation makes of each record."""
     found = {}
     for path in RECORDS:
         results = json.loads(path.read_text())
-        grid = Grid(root / results["grid"])
-        found[path.stem] = rows(
-            markdown(grid, results, tabulate(grid, results["runs"]))
-        )
+        grid, runs = Grid(root / results["grid"]), results["runs"]
+        text = markdown(grid, results, tabulate(grid, runs))
+        found[path.stem] = text, find_answer(runs, grid.metrics, grid.baseline)
     return found
+
+
+@pytest.fixture(scope="module")
+def written(reports) -> dict[str, set[str]]:
+    """The rows of the tables."""
+    return {record: rows(text) for record, (text, _) in reports.items()}
 
 
 def rows(text: str) -> set[str]:
@@ -47,14 +53,45 @@ def tables(text: str) -> list[list[dict[str, str]]]:
 
 
 def test_the_tables_are_those_of_the_records(written):
-    assert rows((DOCS / "results.md").read_text()) == set().union(*written.values())
+    text = (DOCS / "results.md").read_text()
+    answers = rows(section(text, "what-the-tool-answers"))
+    assert rows(text) - answers == set().union(*written.values())
+
+
+def of_record(record: str) -> str:
+    """The section of results with its tables."""
+    text = (DOCS / "results.md").read_text()
+    return text.partition(f"[Record](results/{record}.json)")[2].partition("\n#")[0]
 
 
 @pytest.mark.parametrize("record", [path.stem for path in RECORDS])
 def test_each_section_has_the_tables_of_its_record(record, written):
-    text = (DOCS / "results.md").read_text()
-    section = text.partition(f"(results/{record}.json)")[2].partition("\n#")[0]
-    assert rows(section) == written[record]
+    assert rows(of_record(record)) == written[record]
+
+
+@pytest.mark.parametrize("record", [path.stem for path in RECORDS])
+def test_each_section_has_what_the_report_says_around_its_tables(record, reports):
+    """What chance does, which classes count, how many intervals there are."""
+    told = " ".join(of_record(record).split())
+    words = reports[record][0].split("\n\n")[3:]  # below the command and the versions
+    paragraphs = [p for p in words if not p.startswith(("|", "!["))]
+    assert any(p.startswith("Noise: ") for p in paragraphs)
+    for paragraph in paragraphs:
+        assert " ".join(paragraph.split()) in told
+
+
+def test_the_answers_are_those_of_the_tool(reports):
+    text = section(read("docs/results.md"), "what-the-tool-answers")
+    lines = [re.findall(r"[^|]+", line) for line in rows(text) if "results/" in line]
+    told = {
+        re.search(r"\(results/(\w+)\.json\)", of)[1]: answer.strip()
+        for of, answer in lines
+    }
+    expected = {
+        record: ", ".join(f"`{name}`" for name in answer.better) or "keep stock"
+        for record, (_, answer) in reports.items()
+    }
+    assert told == expected
 
 
 def extracts(text: str) -> list[tuple[str, dict[str, str]]]:
@@ -76,7 +113,7 @@ def extracts(text: str) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/choose.md", 26)])
+@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/choose.md", 27)])
 def test_tables_elsewhere_are_extracts(page, number):
     """Each row is a row of the section that it links to, with fewer columns."""
     results = read("docs/results.md")
@@ -246,11 +283,17 @@ def test_the_cost_of_a_teacher():
     text = read("docs/semi_supervised.md").replace("\n", " ")
     (result,) = benchmark("semi_step", "model").values()
     supervised, burn_in, full, _, parts = result["seconds"].values()
-    for times, of, told in (
-        (burn_in, supervised, "burn-in takes {:.2f} of a supervised one"),
-        (full, parts, "a full one {:.2f} of its parts"),
+    for times, of, told, aim in (
+        (burn_in, supervised, "burn-in takes {:.2f} times as long as a super", 1.02),
+        (full, supervised, "A full one takes {:.1f} times as long", None),
+        (full, parts, "as long, {:.2f} times the sum of its parts", 1.15),
     ):
-        assert told.format(statistics.median(map(truediv, times, of))) in text
+        ratio = statistics.median(map(truediv, times, of))
+        assert told.format(ratio) in text
+        assert aim is None or ratio <= aim
+    _, at_first, then = result["memory_mib"].values()
+    assert f"as much memory, {at_first:.0f} MiB" in text
+    assert f"supervised iterations, and {then:.0f} MiB" in text
 
 
 def by_seed(record: str, setting: str, key: str) -> list[float]:
@@ -279,13 +322,35 @@ def span(values: list[float]) -> str:
 
 def test_what_a_level_of_stride_4_does_in_the_readme():
     key = "coco/bbox_mAP_s"
-    gains = [
-        statistics.mean(by_seed(record, "p2", key))
-        for record in ("hrplanes_from_coco", "hit_uav_20e", "hit_uav_from_coco_640")
-    ]
-    told = "did, by {:.1f} and {:.1f} in two of three".format(*gains)
+    gains = [gains for r in RECORDS if (gains := by_seed(r.stem, "p2", key))]
+    better = [g for g in gains if ttest_1samp(g, 0).confidence_interval().low > 0]
+    assert (len(better), len(gains)) == (2, 4)
+    told = "did, by {:.1f} and {:.1f} in two of four".format(
+        *sorted(map(statistics.mean, better))
+    )
     assert told in read("README.md").replace("\n", " ")
-    assert gains[2] < 0
+    assert "in two of four comparisons" in read("docs/yolo11.md").replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("weight", "setting"),
+    [
+        (losses.PowerAreaWeight, "power"),
+        (losses.LogAreaWeight, "log"),
+        (losses.StepAreaWeight, "step"),
+        (losses.BoxScaleWeight, "box_scale"),
+        (losses.AreaMismatchWeight, "mismatch"),
+        (losses.PyramidMembershipWeight, "pyramid"),
+    ],
+)
+def test_what_an_area_weight_did_is_in_its_docstring(weight, setting):
+    record = "hit_uav_finetune"
+    gain = statistics.mean(by_seed(record, setting, "coco/bbox_mAP_s"))
+    shown = f"{gain:+.1f}".replace("-0.0", "±0.0").replace("-", "−")
+    more = f"{-reduction(record, setting):+.0f} %"
+    *_, last = weight.__doc__.strip().splitlines()
+    told = f"On HIT-UAV (docs/results.md): AP small {shown}, false positives {more}."
+    assert last.strip() == told
 
 
 def test_what_a_teacher_does_in_the_readme():

@@ -24,18 +24,15 @@ area_aware_vis_backends = [
     dict(type="TensorboardVisBackend"),
 ]
 
-# 2. The penalty, and its λ_bg: 0 for 3 epochs, then up over 10 to what loss_bg has, by
-# default 5. (The numbers are in the package, which switches the same on in any config.)
+# 2. The penalty, and its λ_bg: from 0 in the 4th epoch up over 10 to what loss_bg has,
+# by default 5. (The numbers are in the package, which switches it on in any config.)
 bg_max = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="max")))
 bg_focal = dict(bbox_head=dict(loss_bg=dict(type="BgPenaltyLoss", mode="focal")))
 rising_lambda_bg = dict(switching.RISING_LAMBDA_BG)
 
 # The same for the dense heads of mmdet, whose recipes are of 12 epochs, and whose own
 # classification losses have the gain 1.
-dense_bg_max = dict(
-    area_weight=None,
-    loss_bg=dict(type="BgPenaltyLoss", mode="max", loss_weight=1.0),
-)
+dense_bg_max = dict(loss_bg=dict(type="BgPenaltyLoss", mode="max", loss_weight=1.0))
 rising_lambda_bg_1x = dict(type="LossParamSchedulerHook", burn_in=1, warmup=4)
 
 # 3. Small objects up, by the inverse of their side length, bounded at 4. Last, since it
@@ -46,9 +43,7 @@ area_weighted = dict(
     )
 )
 
-dense_area_weighted = dict(
-    bbox_head=dict(area_weight=dict(_delete_=True, type="PowerAreaWeight"))
-)
+dense_area_weighted = dict(bbox_head=dict(area_weight=dict(type="PowerAreaWeight")))
 
 # Instead of the stock SGD; with a cosine, a recipe says which.
 area_aware_adamw = dict(

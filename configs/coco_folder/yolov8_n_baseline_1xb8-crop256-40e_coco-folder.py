@@ -10,9 +10,9 @@ import pathlib
 # ========================Frequently modified parameters======================
 data_root = "{{$DATA_ROOT:data/my_data}}"
 train_ann_file = "annotations/train.json"
-train_images = "train/"
+train_images = "{{$TRAIN_IMAGES:train/}}"  # below data_root
 val_ann_file = "annotations/val.json"
-val_images = "val/"
+val_images = "{{$VAL_IMAGES:val/}}"
 # The class names, in the order of the annotation file.
 classes = tuple(
     category["name"]

@@ -9,7 +9,7 @@ from mmareaaware.datasets import ignore_aware
 
 model = dict(
     data_preprocessor=dict(type="IgnoreAwareDetDataPreprocessor"),
-    bbox_head=dict(type="AreaAwareYOLOXHead", **_base_.head_alone.bbox_head),
+    bbox_head=dict(type="AreaAwareYOLOXHead"),
 )
 train_dataloader = ignore_aware(_base_.train_dataloader)
 custom_hooks = ignore_aware([*_base_.custom_hooks, *_base_.area_aware_hooks])

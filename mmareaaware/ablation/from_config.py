@@ -129,9 +129,6 @@ def _to_be_compared(cfg: Config) -> Config:
         ),
         dict(type="BackgroundFPMetric"),
     ]
-    # MMEngine writes it into what is inherited of another package, and
-    # MMYOLO's functions do not take it.
-    (cfg.train_dataloader.get("collate_fn") or {}).pop("_scope_", None)
     cfg.custom_imports = with_package(cfg)
     cfg.pop("work_dir", None)
     return cfg

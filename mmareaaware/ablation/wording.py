@@ -1,6 +1,6 @@
 """An answer in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .answer import Answer, Effect
 from .grid import Metric
@@ -34,18 +34,12 @@ def answer_in_words(answer: Answer | None, baseline: str) -> list[str]:
     else:
         names = " or ".join(metric.name for metric in goals)
         lines += [f"**Keep stock**: no setting is better in {names}."]
-    lines += [""]
-    for setting, metric in answer.too_dear.items():
-        cost = -answer.effects[metric][setting].mean
-        lines += [
-            f"- `{setting}` costs {cost:.2f} {metric.name}, more than the guard of "
-            f"{metric.guard:g}, for: {_of_all(answer, setting)}"
-        ]
+    lines += ["", *_costs(answer, guards)]
     allowed = ", ".join(f"{metric.guard:g} {metric.name}" for metric in guards)
     smallest = ", ".join(f"{_smallest(answer, m)} {m.name}" for m in goals)
     lines += [
-        f"Better: by an interval above 0. All {number * len(goals)} intervals "
-        f"({number} settings × {len(goals)} goals, seeds "
+        f"Better: by an interval on the better side of 0. All {number * len(goals)} "
+        f"intervals ({number} settings × {len(goals)} goals, seeds "
         f"{', '.join(map(str, answer.seeds))}) hold together with {CONFIDENCE:.0%} "
         f"confidence (Dunnett, the noise pooled). Seen is what is more than "
         f"{smallest}; less takes more seeds."
@@ -55,6 +49,24 @@ def answer_in_words(answer: Answer | None, baseline: str) -> list[str]:
         names = ", ".join(f"`{name}`" for name in answer.left_out)
         lines += ["", f"Not compared, since a seed or a number is missing: {names}."]
     return lines
+
+
+def _costs(answer: Answer, guards: Sequence[Metric]) -> list[str]:
+    """A list of what costs more than a guard, and what may."""
+    items = [
+        f"- `{setting}` costs {-answer.effects[metric][setting].mean:.2f} "
+        f"{metric.name}, more than the guard of {metric.guard:g}, for: "
+        f"{_of_all(answer, setting)}"
+        for setting, metric in answer.too_dear.items()
+    ]
+    items += [
+        f"- `{setting}` may cost up to {-low:.2f} {metric.name}, more than the guard "
+        f"of {metric.guard:g}: more seeds tell"
+        for setting in answer.better
+        for metric in guards
+        if (low := answer.effects[metric][setting].low) < -metric.guard
+    ]
+    return [*items, ""] if items else []
 
 
 def noise_in_words(table: Mapping[Metric, Mapping[str, Cell]], baseline: str) -> str:

@@ -114,17 +114,13 @@ class IgnoreAwareRandomAffine(YOLOv5RandomAffine):
 
 @FUNCTIONS.register_module()
 def ignore_aware_collate(
-    data_batch: Sequence[Mapping],
-    use_ms_training: bool = False,
-    _scope_: str | None = None,
+    data_batch: Sequence[Mapping], use_ms_training: bool = False
 ) -> dict:
     """MMYOLO's ``yolov5_collate``, and the ignored boxes.
 
     Args:
         data_batch: Items with ``inputs`` (3, H, W) and ``data_samples``.
         use_ms_training: Keep the images as a list, to be resized each on its own.
-        _scope_: Not used; MMEngine writes it into each dict of a base from another
-            package.
 
     Returns:
         What ``yolov5_collate`` returns, so ``bboxes_labels`` (G, 6) with image, label,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .losses import AreaWeighting, Positives
-from .losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeightLike
+from .losses.weighting import AreaWeightLike
 
 
 class LabelWeighting(AreaWeighting):
@@ -19,7 +19,8 @@ class LabelWeighting(AreaWeighting):
 
     Args:
         *args: Of the stock head.
-        area_weight: Config or instance of an area weight; None for the stock head.
+        area_weight: Config or instance of an area weight,
+            ``dict(type='PowerAreaWeight')``; None for the stock head.
         normalize: ``'mean'``: the mean of the weights over the positives, of all ranks,
             is 1; ``'none'``: $\varphi$ as it is.
         strength: In [0, 1]; may be set during training by ``LossParamSchedulerHook``.
@@ -32,7 +33,7 @@ class LabelWeighting(AreaWeighting):
     def __init__(
         self,
         *args,
-        area_weight: Mapping | AreaWeightLike | None = DEFAULT_AREA_WEIGHT,
+        area_weight: Mapping | AreaWeightLike | None = None,
         normalize: str = "mean",
         strength: float = 1.0,
         **kwargs,

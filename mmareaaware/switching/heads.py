@@ -51,13 +51,10 @@ class FoundHead(NamedTuple):
         """Whether one is on."""
         if not self.weighs_by_itself:
             return self.loss_cls.get("area_weight") is not None
-        default = default_of(self.ours, "area_weight")
-        return self.is_ours and self.cfg.get("area_weight", default) is not None
+        return self.cfg.get("area_weight") is not None
 
     def put_ours(self) -> None:
         """Put our head in its place, which does what the stock head does."""
-        if self.weighs_by_itself and not self.has_area_weight():
-            self.cfg["area_weight"] = None
         self.cfg["type"] = self.name_of_ours
         if (
             self.cfg.get("ignore_iof_thr", -1) != -1

@@ -10,7 +10,7 @@ from mmengine.registry import TRANSFORMS
 from ..compat import has_mmyolo
 from ..model_config import class_of, type_name
 from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA, BgPenaltyLoss
-from ..models.losses.weighting import DEFAULT_AREA_WEIGHT, AreaWeighting
+from ..models.losses.weighting import AreaWeighting
 from .assigner import SPARSE, has_sparse_assigner, switch_assigner
 from .changes import Change, differences
 from .copy_paste import COPY_PASTE, with_copies
@@ -133,7 +133,7 @@ def _area_weight_of(asked: Mapping | str | bool | None) -> dict | None:
     if asked is None or asked is False:
         return None
     if asked is True:
-        asked = DEFAULT_AREA_WEIGHT
+        asked = "PowerAreaWeight"
     weight = dict(type=asked) if isinstance(asked, str) else dict(asked)
     AreaWeighting().set_area_weight(weight, normalize="mean", strength=1.0)
     return weight

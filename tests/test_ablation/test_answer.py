@@ -1,5 +1,7 @@
 """The answer on records whose truth is known."""
 
+import re
+
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -8,6 +10,7 @@ from scipy import stats
 from mmareaaware.ablation import Grid, Metric, find_answer, write_report
 from mmareaaware.ablation.answer import critical_value
 from mmareaaware.ablation.wording import answer_in_words
+from tests.pages import read
 
 from .conftest import write_run
 
@@ -45,16 +48,28 @@ def test_without_an_effect_it_says_keep_stock(seeds):
     assert sum(not answer.better for answer in answers(seeds)) >= 95
 
 
-@pytest.mark.parametrize(
-    ("seeds", "deviations", "found"), [(3, 5, 95), (4, 4, 95), (5, 3, 88), (6, 3, 95)]
-)
+def times_found(seeds, deviations, key, sign) -> int:
+    effects = {key: sign * deviations}
+    return sum(answer.better[:1] == ["c"] for answer in answers(seeds, c=effects))
+
+
+@pytest.mark.parametrize(("seeds", "deviations"), [(3, 5), (4, 4), (6, 3)])
 @pytest.mark.parametrize(("key", "sign"), [(GOAL.key, 1), (QUIET.key, -1)])
-def test_an_effect_is_found(seeds, deviations, found, key, sign):
-    first = [
-        answer.better[:1] == ["c"]
-        for answer in answers(seeds, c={key: sign * deviations})
-    ]
-    assert sum(first) >= found
+def test_an_effect_is_found(seeds, deviations, key, sign):
+    assert times_found(seeds, deviations, key, sign) >= 95
+
+
+def test_what_the_docs_say_of_the_number_of_seeds():
+    text = " ".join(read("docs/ablation.md").split())
+    told = re.search(
+        r"two seeds find 3 of them in (\d+) % of the cases, three in (\d+) %, five in "
+        r"(\d+) %",
+        text,
+    )
+    for seeds, percent in zip((2, 3, 5), told.groups(), strict=True):
+        for key, sign in ((GOAL.key, 1), (QUIET.key, -1)):
+            found = times_found(seeds, 3, key, sign)
+            assert found == pytest.approx(int(percent), abs=5)
 
 
 def test_what_costs_more_than_the_guard_is_not_taken():
@@ -63,7 +78,19 @@ def test_what_costs_more_than_the_guard_is_not_taken():
         assert answer.too_dear["c"] == GUARD
     text = "\n".join(answer_in_words(answer, "baseline"))
     assert "**Keep stock**" in text
-    assert "`c` costs 1." in text
+    assert "- `c` costs 1." in text
+    assert "\n\nBetter: by an interval" in text
+
+
+def test_what_may_cost_more_than_the_guard_is_said():
+    for answer in answers(3, c={GOAL.key: 12}):
+        text = "\n".join(answer_in_words(answer, "baseline"))
+        low = answer.effects[GUARD]["c"].low
+        assert ("`c` may cost up to" in text) == ("c" in answer.better and low < -0.5)
+        if "c" in answer.better and low < -0.5:
+            assert (
+                f"`c` may cost up to {-low:.2f} AP, more than the guard of 0.5" in text
+            )
 
 
 def test_what_is_worse_in_the_other_goal_is_not_taken():

@@ -51,7 +51,6 @@ def test_a_grid_of_what_goes_on(mine, tmp_path):
         "BackgroundFPMetric",
     ]
     assert baseline.test_evaluator[0].ann_file == "val.json"
-    assert "_scope_" not in baseline.train_dataloader.collate_fn
     assert power.model.bbox_head.loss_cls.area_weight.type == "PowerAreaWeight"
     assert both.model.bbox_head.balance_objects == 0.5
     assert both.train_dataloader.dataset.pipeline[2].type == "SmallObjectCopyPaste"

@@ -314,8 +314,8 @@ def test_collate(items):
         assert torch.equal(batch["data_samples"][key], value)
 
 
-def test_collate_takes_what_mmengine_writes_into_inherited_dicts(items):
-    batch = collate(items, use_ms_training=True, _scope_="mmyolo")
+def test_collate_of_images_to_be_resized_each(items):
+    batch = collate(items, use_ms_training=True)
     assert [image.shape for image in batch["inputs"]] == [(3, 64, 64)] * 3
 
 

@@ -236,7 +236,7 @@ def test_a_line_in_the_table_is_all_that_a_new_head_takes(stock, monkeypatch):
     assert cfg.model.bbox_head.area_weight == WEIGHT
     cfg = stock(f"mmdet::{name}")
     switch_on(cfg, bg_penalty=2)
-    assert cfg.model.bbox_head.area_weight is None
+    assert "area_weight" not in cfg.model.bbox_head
     assert cfg.model.bbox_head.loss_bg.loss_weight == 1.0
     assert cfg.model.bbox_head.loss_bg.lambda_bg == 2
 

@@ -1,7 +1,6 @@
 """From an area weight to the weights of the positives of a batch."""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import torch
 from mmengine.registry import TASK_UTILS
@@ -12,7 +11,6 @@ from .area_weights import TARGET_EPS, AreaWeight, Positives
 from .ranks import add_ranks
 
 NORMALIZATIONS = ("mean", "none")
-DEFAULT_AREA_WEIGHT = MappingProxyType(dict(type="PowerAreaWeight"))
 
 AreaWeightLike = Callable[[Positives], Tensor]
 
