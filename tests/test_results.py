@@ -92,6 +92,13 @@ def test_the_answers_are_those_of_the_tool(reports):
         for record, (_, answer) in reports.items()
     }
     assert told == expected
+    assert "says](docs/results.md#what-the-tool-answers) take it for these two" in (
+        read("README.md").replace("\n", " ")
+    )
+    assert "bg_max" in expected["hit_uav_lambda"]
+    assert "bg_max_10" in expected["bccd_lambda"]
+    for data in ("hit_uav", "deeppcb", "hrplanes"):
+        assert "bg_max" not in expected[f"{data}_from_coco"]
 
 
 def extracts(text: str) -> list[tuple[str, dict[str, str]]]:
@@ -582,6 +589,8 @@ def test_the_words_about_a_teacher_on_planes():
     assert max(alarms) < 0
     fewer = f"{reduction(record, 'semi'):.0f} %"
     assert f"there are {fewer} fewer false positives" in text
+    at_score = by_seed(record, "semi", "background/bg_fp_per_image_score0.25")
+    assert f"difference ({span([n / 100 for n in at_score])})" in text
     text = read("docs/results.md").replace("\n", " ")
     assert re.search(rf"\{means[0]}\s+and \{means[1]} on \[HRPlanes\]", text)
     of_uav = f"{reduction('hit_uav_semi_10', 'semi'):.0f} %"

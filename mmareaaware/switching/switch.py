@@ -56,8 +56,9 @@ def switch_on(
         copy_paste: Copies small objects to other places of their image, where a
             training loads its annotations: the config of a ``SmallObjectCopyPaste``.
             True: as in our comparisons, in every image.
-        balance_objects: In the box losses of a YOLOv8 or YOLO11, from 0 to 1, how much
-            objects of few positives count as much as others; with the assigner above,
+        balance_objects: In the box losses of a YOLOv8 or YOLO11, how far objects are
+            evened out, from 0, where each positive counts by its target, to 1, where
+            each object has the same weight; with the assigner above,
             where it is not there. True: as in our comparisons, 0.5.
 
     Returns:

@@ -51,8 +51,8 @@ class AnchorLevelsMixin(AreaAwareYOLOMixin):
     w_i \sum_c BCE(z_{ic}, t_{ic})
     $$
 
-    with $w_i = \varphi(A_i)$ for a positive and exactly 1 for background, B
-    images in each of W processes. The mean of the weights over the positives of all
+    with $w_i = \varphi(A_i)$ for a positive and exactly 1 for background, 0 in ignored
+    boxes, B images in each of W processes. The mean of the weights over the positives of all
     levels is 1 (``normalize='mean'``). Of several boxes on one prior, objectness has
     the overlap and the weight of the same one.
 

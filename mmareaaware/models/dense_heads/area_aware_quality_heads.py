@@ -20,10 +20,10 @@ class VarifocalMixin(FlatPriorsMixin):
 
     $$
     L_{cls} = \frac{1}{S} \sum_i w_i \sum_c VFL(z_{ic}, t_{ic}), \quad S =
-    \textstyle\sum t
+    \max(\textstyle\sum t, 1)
     $$
 
-    $\varphi(A_i)$ for a positive, exactly 1 for background. The mean of the
+    $\varphi(A_i)$ for a positive, exactly 1 for background, 0 in ignored boxes. The mean of the
     weights over the positives, each counted by its target, is 1
     (``normalize='mean'``).
     """
@@ -96,8 +96,8 @@ class AreaAwareRTMDetHead(FlatPriorsMixin, RTMDetHead):
     \max(\textstyle\sum q, 1)
     $$
 
-    $\varphi(A_i)$ for a positive, exactly 1 for background, with q the overlap of
-    a positive. The mean of the weights over the positives, each counted by its q, is 1
+    $\varphi(A_i)$ for a positive, exactly 1 for background, 0 in ignored boxes, with q
+    the overlap of a positive. The mean of the weights over the positives, each counted by its q, is 1
     (``normalize='mean'``).
     """
 
