@@ -9,7 +9,9 @@ from mmengine import registry
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS, MODELS, DefaultScope
+from mmengine.runner import Runner
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mmareaaware.ablation import Grid
 from tests.detectors import detector_batch
@@ -50,7 +52,7 @@ def test_block(name, index, digits, tmp_path, monkeypatch):
     monkeypatch.setenv("DATA_ROOT", str(digits))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     if code.startswith("_base_"):
-        train_a_step(Config.fromfile(path))
+        train_a_step(Config.fromfile(path), digits)
     elif code.startswith("base ="):
         grid = Grid(path)
         for setting in grid.settings:
@@ -85,7 +87,7 @@ def a_batch() -> dict[str, Tensor]:
     return dict(logits=logits, targets=targets, areas=torch.full((2, 100), 144.0))
 
 
-def train_a_step(cfg: Config) -> None:
+def train_a_step(cfg: Config, digits: Path) -> None:
     """Of the model of a config, with its hooks built."""
     scope = cfg.default_scope
     with DefaultScope.overwrite_default_scope(scope):
@@ -93,18 +95,29 @@ def train_a_step(cfg: Config) -> None:
         for hook in cfg.get("custom_hooks", []):
             hook.pop("priority", None)  # the runner's
             HOOKS.build(hook)
-        check_config(cfg.train_dataloader.get("collate_fn", {}))
         model.data_preprocessor.batch_augments = None
         optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
         if scope == "mmdet":
             losses = model.train_step(detector_batch((3,)), optimizer)
         else:
-            samples = dict(
-                bboxes_labels=torch.tensor([[0, 1, 8, 8, 30, 40.0]]),
-                bboxes_ignored=torch.tensor([[0, 40, 40, 60, 60.0]]),
-            )
-            # Floats, which YOLOX has from its batch augment
-            inputs = torch.randint(0, 255, (1, 3, 64, 64)).float()
-            batch = dict(inputs=inputs, data_samples=samples)
+            batch = next(iter(loader_of(cfg, digits)))
+            batch["inputs"] = batch["inputs"].float()  # as YOLOX's batch augment has it
             losses = model.train_step(batch, optimizer)
     assert all(torch.isfinite(value).all() for value in losses.values())
+
+
+def loader_of(cfg: Config, digits: Path) -> DataLoader:
+    """The training images of a config, two at a time; for one of COCO the digits."""
+    loader = cfg.train_dataloader
+    dataset = loader.dataset
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    if dataset.data_root != str(digits):
+        dataset.update(
+            data_root=f"{digits}/",
+            ann_file="annotations/train.json",
+            data_prefix=dict(img="train/"),
+            metainfo=dict(classes=tuple("0123456789")),
+        )
+    loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    return Runner.build_dataloader(loader, seed=0)

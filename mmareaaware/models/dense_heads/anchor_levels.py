@@ -52,9 +52,9 @@ class AnchorLevelsMixin(AreaAwareYOLOMixin):
     $$
 
     with $w_i = \varphi(A_i)$ for a positive and exactly 1 for background, 0 in ignored
-    boxes, B images in each of W processes. The mean of the weights over the positives of all
-    levels is 1 (``normalize='mean'``). Of several boxes on one prior, objectness has
-    the overlap and the weight of the same one.
+    boxes, B images in each of W processes. The mean of the weights over the positives
+    of all levels is 1 (``normalize='mean'``). Of several boxes on one prior, objectness
+    has the overlap and the weight of the same one.
 
     ``loss_bg`` penalises $\max_c \sigma(o_i) \sigma(z_{ic})$, the score that the
     head ranks by, and is divided as objectness is, so that a $\lambda_{bg}$ is in

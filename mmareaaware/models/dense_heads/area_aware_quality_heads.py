@@ -23,8 +23,8 @@ class VarifocalMixin(FlatPriorsMixin):
     \max(\textstyle\sum t, 1)
     $$
 
-    $\varphi(A_i)$ for a positive, exactly 1 for background, 0 in ignored boxes. The mean of the
-    weights over the positives, each counted by its target, is 1
+    $\varphi(A_i)$ for a positive, exactly 1 for background, 0 in ignored boxes. The
+    mean of the weights over the positives, each counted by its target, is 1
     (``normalize='mean'``).
     """
 
@@ -97,8 +97,8 @@ class AreaAwareRTMDetHead(FlatPriorsMixin, RTMDetHead):
     $$
 
     $\varphi(A_i)$ for a positive, exactly 1 for background, 0 in ignored boxes, with q
-    the overlap of a positive. The mean of the weights over the positives, each counted by its q, is 1
-    (``normalize='mean'``).
+    the overlap of a positive. The mean of the weights over the positives, each counted
+    by its q, is 1 (``normalize='mean'``).
     """
 
     @contextmanager

@@ -21,7 +21,8 @@ class AreaAwareYOLOXHead(FlatPriorsMixin, YOLOXHead):
     $$
     L_{obj} = \frac{1}{P} \sum_i w_i BCE(o_i, [i \in pos]), \quad L_{cls} =
     \frac{1}{P} \sum_{i \in pos} w_i \sum_c BCE(z_{ic}, t_{ic}), \quad w_i =
-    \begin{cases} \varphi(A_i) & i \in pos \\ 1 & i \in bg \\ 0 & \text{in ignored boxes} \end{cases}
+    \begin{cases} \varphi(A_i) & i \in pos \\ 1 & i \in bg \\ 0 & \text{ignored}
+    \end{cases}
     $$
 
     with P the number of positives. The mean of the weights over the positives is 1
