@@ -81,8 +81,6 @@ def run_tool(monkeypatch):
 
     def run(name: str, *arguments) -> None:
         path = ROOT / "tools" / name
-        if path.parent.name == "benchmark":  # they share modules of that folder
-            monkeypatch.syspath_prepend(path.parent)
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
         runpy.run_path(str(path), run_name="__main__")
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mmareaaware.benchmarking.operations import count_operations
 from tests.conftest import NUM_CLASSES, batch, features
 
 SPARSE = dict(type="SparseTaskAlignedAssigner", num_classes=NUM_CLASSES)
@@ -20,10 +21,8 @@ ALL_ON = dict(
 
 
 @pytest.fixture
-def count(root, monkeypatch, make_head):
+def count(make_head):
     """Operations and waits of assignment and losses, forward and backward."""
-    monkeypatch.syspath_prepend(str(root / "tools/benchmark"))
-    from operations import count_operations
 
     def count(loss_cls=None, **settings):
         head = make_head(
@@ -48,10 +47,7 @@ def count(root, monkeypatch, make_head):
     return count
 
 
-def test_what_is_counted(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools/benchmark"))
-    from operations import count_operations
-
+def test_what_is_counted():
     x = torch.arange(6.0)
     cases = {
         lambda: x.view(2, 3).T[0].unsqueeze(0): (0, 0),

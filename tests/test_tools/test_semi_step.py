@@ -1,16 +1,17 @@
 """That the benchmark of an iteration measures what it says."""
 
+from importlib.util import module_from_spec, spec_from_file_location
 from types import SimpleNamespace
 
 import pytest
 
 
 @pytest.fixture
-def semi_step(monkeypatch, root):
-    monkeypatch.syspath_prepend(str(root / "tools/benchmark"))
-    import semi_step
-
-    return semi_step
+def semi_step(root):
+    spec = spec_from_file_location("semi_step", root / "tools/benchmark/semi_step.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_iterations(semi_step):

@@ -18,12 +18,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from measuring import write_record
 from mmengine.config import Config
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
+from mmareaaware.benchmarking.measuring import write_record
 from mmareaaware.datasets import digits
 from mmareaaware.whole_file import whole_file, write_whole
 

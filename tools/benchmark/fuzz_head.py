@@ -17,7 +17,6 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from measuring import write_record
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from rich.console import Console
@@ -26,6 +25,7 @@ from rich.table import Table
 from torch import Tensor
 
 import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.benchmarking.measuring import write_record
 
 STRIDES = (8, 16, 32)
 REG_MAX = 16

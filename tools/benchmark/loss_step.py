@@ -18,21 +18,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from measuring import (
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS, DefaultScope
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.benchmarking.measuring import (
     environment,
     interleaved_times,
     measure_all,
     peak_memory,
     ratio,
 )
-from mmengine.config import ConfigDict
-from mmengine.registry import MODELS, DefaultScope
-from operations import count_launches, count_operations
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
-
-import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.benchmarking.operations import count_launches, count_operations
 from mmareaaware.whole_file import whole_file
 
 STRIDES = (8, 16, 32)

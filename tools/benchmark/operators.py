@@ -19,14 +19,6 @@ from pathlib import Path
 
 import mmcv._ext
 import torch
-from measuring import (
-    environment,
-    in_own_process,
-    interleaved_times,
-    peak_extra_memory,
-    ratio,
-    write_record,
-)
 from mmcv.ops import batched_nms, deform_conv2d, roi_align, sigmoid_focal_loss, soft_nms
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
@@ -41,6 +33,14 @@ from torch import Tensor
 
 import mmareaaware  # noqa: F401 (registers)
 import mmareaaware_ops.ext
+from mmareaaware.benchmarking.measuring import (
+    environment,
+    in_own_process,
+    interleaved_times,
+    peak_extra_memory,
+    ratio,
+    write_record,
+)
 from mmareaaware_ops.swap import operators
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -18,13 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import (
-    environment,
-    interleaved_times,
-    measure_all,
-    peak_memory,
-    ratio,
-)
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -36,6 +29,13 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.benchmarking.measuring import (
+    environment,
+    interleaved_times,
+    measure_all,
+    peak_memory,
+    ratio,
+)
 from mmareaaware.models.semi import FixedThresholds
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -15,13 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from measuring import (
-    environment,
-    interleaved_times,
-    measure_all,
-    peak_memory,
-    ratio,
-)
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -30,6 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 import mmareaaware  # noqa: F401 (registers)
+from mmareaaware.benchmarking.measuring import (
+    environment,
+    interleaved_times,
+    measure_all,
+    peak_memory,
+    ratio,
+)
 
 NUM_CLASSES = 80
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-import mmareaaware.environment
-from mmareaaware.whole_file import write_whole
+from ..environment import environment as stack_and_machine
+from ..whole_file import write_whole
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -161,7 +161,7 @@ def write_record(path: Path, results: list[dict]) -> None:
 
 def environment() -> str:
     """What the numbers depend on, in a line."""
-    found = mmareaaware.environment.environment()
+    found = stack_and_machine()
     with contextlib.suppress(PackageNotFoundError):
         found["ultralytics"] = version("ultralytics")
     found["threads"] = torch.get_num_threads()
