@@ -16,7 +16,7 @@ from .grid import Grid
 # What a training follows from; the other variables of a config are read by no one.
 # (Those that are taken off are written by tools/train.py and tools/test.py.)
 TRAINING_KEYS = {"custom_imports", *inspect.signature(Runner).parameters}
-TRAINING_KEYS -= {"work_dir", "launcher", "resume", "load_from"}
+TRAINING_KEYS -= {"work_dir", "launcher", "resume", "load_from", "visualizer"}
 # What may change after a training, which is then tested again.
 EVALUATION = ("val_", "test_", "model.test_cfg.")
 TIMESTAMP = "%Y%m%d_%H%M%S"  # MMEngine names the folder of each start like this

@@ -25,6 +25,8 @@ REPLACEMENTS = {
     "YOLOv5RandomAffine": "IgnoreAwareRandomAffine",
     "yolov5_collate": "ignore_aware_collate",
 }
+# Of MMYOLO's LoadAnnotations, which goes about them in its own way
+MASKS = ("with_mask", "mask2bbox")
 
 
 def ignore_aware(cfg):
@@ -37,7 +39,8 @@ def ignore_aware(cfg):
 
     Returns:
         A copy in which ``LoadAnnotations`` is MMDetection's, which loads ignored boxes
-        too, ``YOLOv5RandomAffine`` is ``IgnoreAwareRandomAffine``, and
+        too (but where masks are read, which only MMYOLO's turns into boxes),
+        ``YOLOv5RandomAffine`` is ``IgnoreAwareRandomAffine``, and
         ``yolov5_collate`` is ``ignore_aware_collate``.
 
     Example:
@@ -47,7 +50,7 @@ def ignore_aware(cfg):
     if isinstance(cfg, Mapping):
         result = type(cfg)({key: ignore_aware(value) for key, value in cfg.items()})
         name = _name_in_mmyolo(result.get("type"))
-        if name in REPLACEMENTS:
+        if name in REPLACEMENTS and not any(map(result.get, MASKS)):
             result["type"] = REPLACEMENTS[name]
         return result
     if isinstance(cfg, (list, tuple)):

@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from torch import distributed
 
 from ..config_file import ConfigFileError, read_config
+from ..model_config import type_name
 
 
 def parse_args(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, Config]:
@@ -101,5 +102,6 @@ def use_gloo_without_gpu(cfg: Config) -> None:
         | (cfg.get("model_wrapper_cfg") or {}),
         device_ids=None,
     )
-    if cfg.model.type.endswith("YOLODetector"):
-        cfg.model.use_syncbn = False  # SyncBatchNorm is CUDA only
+    detector = cfg.model.get("detector", cfg.model)  # of a semi-supervised one
+    if type_name(detector).rpartition(".")[2] == "YOLODetector":
+        detector.use_syncbn = False  # SyncBatchNorm is CUDA only

@@ -32,6 +32,7 @@ def data_findings(train_set, val_set, model: nn.Module) -> Iterator[Finding]:
     parts = list(_parts(train_set, TRAIN))
     yield from _check_categories(parts, list(_parts(val_set, VAL)))
     annotations = [(place, Annotations.of(part)) for place, part in parts]
+    annotations = [(place, of_part) for place, of_part in annotations if of_part]
     heads = list(_classifying_heads(model))
     for place, of_part in annotations:
         yield from _check_boxes(place, of_part)
@@ -69,18 +70,23 @@ class Annotations(NamedTuple):
     dataset: object
 
     @classmethod
-    def of(cls, dataset) -> "Annotations":
-        """Read them from a data set that can list them."""
+    def of(cls, dataset) -> "Annotations | None":
+        """Read them from a data set that can list them; None of one without boxes."""
         # Flat lists of numbers: what is kept of a million boxes, Python's garbage
         # collector would look at again and again.
         sides, labels, trains, per_image = [], [], [], []
+        lists_boxes = False
         for index in range(len(dataset)):
-            instances = dataset.get_data_info(index).get("instances") or []
+            info = dataset.get_data_info(index)
+            lists_boxes = lists_boxes or "instances" in info
+            instances = info.get("instances") or []
             per_image.append(len(instances))
             for instance in instances:
                 sides.extend(instance["bbox"])
                 labels.append(instance["bbox_label"])
                 trains.append(not instance.get("ignore_flag", 0))
+        if not lists_boxes:
+            return None
         return cls(
             np.array(sides, dtype=np.float64).reshape(len(labels), -1 if labels else 4),
             np.array(labels, dtype=np.int64),
@@ -186,9 +192,6 @@ def _classifying_heads(model: nn.Module) -> Iterator[tuple[str, int]]:
     """Where a head tells classes apart, and how many. An RPN does not."""
     for name, module in model.named_modules():
         has_classes = isinstance(getattr(module, "num_classes", None), int)
-        if (
-            has_classes
-            and hasattr(module, "loss_cls")
-            and not isinstance(module, RPNHead)
-        ):
+        is_rpn = isinstance(module, RPNHead) or name.rpartition(".")[2] == "rpn_head"
+        if has_classes and hasattr(module, "loss_cls") and not is_rpn:
             yield f"model.{name}", module.num_classes

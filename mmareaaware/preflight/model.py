@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from math import isclose
 
+from mmdet.models.roi_heads import BBoxHead
 from torch import nn
 
 from ..model_config import default_of
@@ -105,6 +106,13 @@ def _check_positive_weight(
             where,
             f"use_sigmoid={loss.use_sigmoid} is the {form} form, and {name} is made "
             f"for {facts.form}: set use_sigmoid={facts.form == 'sigmoid'}",
+        )
+    if loss.avg_by_weight and not isinstance(head, BBoxHead):
+        yield Finding(
+            f"{where}.avg_by_weight",
+            f"True divides by the weights of one call, and {name} calls {slot} once a "
+            "level, or counts over all ranks: leave it out, it is for the box heads of "
+            "two-stage detectors",
         )
     own = _own_loss(head, slot).get("reduction", loss.reduction)
     if loss.reduction != own:

@@ -21,11 +21,14 @@ from .config import config_findings
 from .finding import settle
 from .hook import PreflightHook
 
+CHECKED = "_checked_by_mmareaaware"
+
 
 def check_all_runs() -> None:
     """Wrap MMEngine's runners, once."""
-    if hasattr(Runner.register_hooks, "__wrapped__"):
+    if hasattr(Runner, CHECKED):
         return
+    setattr(Runner, CHECKED, True)
     for builder in (Runner, BaseStrategy):
         builder.build_model = _checks_config(builder.build_model)
     for runner in (Runner, FlexibleRunner):

@@ -42,6 +42,8 @@ def test_a_variable_that_no_runner_reads_may_change(run):
     path = run.grid.path.parent / "../base.py"
     path.write_text(path.read_text() + "\nfor_other_recipes = dict(width=2)\n")
     prepare(run)
+    path.write_text(path.read_text() + "visualizer = dict(vis_backends=[])\n")
+    prepare(run)  # tools/train.py leaves TensorBoard out where there is none
     assert run.metrics.exists()
 
 

@@ -253,6 +253,14 @@ def test_affine_without_clipping_is_refused():
         IgnoreAwareRandomAffine(bbox_clip_border=False)
 
 
+@pytest.mark.parametrize("masks", ["with_mask", "mask2bbox"])
+def test_where_masks_are_read_the_loader_stays(masks):
+    loader = dict(type="LoadAnnotations", with_bbox=True, **{masks: True})
+    assert ignore_aware([loader]) == [loader]
+    loader[masks] = False
+    assert ignore_aware([loader])[0]["type"] == "mmdet.LoadAnnotations"
+
+
 def test_ignore_aware_reaches_every_pipeline():
     cfg = stock("m")
     before = deepcopy(cfg)

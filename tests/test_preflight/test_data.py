@@ -103,6 +103,15 @@ def test_an_rpn_knows_no_classes(dataset):
     with DefaultScope.overwrite_default_scope("mmdet"):
         model.rpn_head = RPNHead(in_channels=4, num_classes=1)
     assert not list(data_findings(dataset(), None, model))
+    model.rpn_head = Model(1).bbox_head  # of FCOS or by guided anchors
+    assert not list(data_findings(dataset(), None, model))
+
+
+def test_a_data_set_without_boxes_is_another_task(dataset):
+    data = dataset()
+    infos = [{k: v for k, v in i.items() if k != "instances"} for i in data]
+    data.get_data_info = infos.__getitem__
+    assert found(data) == []
 
 
 def test_a_wrong_number_of_classes(dataset):

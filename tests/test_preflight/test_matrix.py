@@ -169,6 +169,23 @@ def test_positive_weights(name, expected, form):
         ]
 
 
+@heads_where(lambda expected: expected.form)
+def test_division_by_the_weights_of_one_call(name, expected):
+    place, found = with_loss(
+        name,
+        type="PosWeightedCrossEntropyLoss",
+        pos_weight=3.0,
+        use_sigmoid=expected.form == "sigmoid",
+        reduction=reduction_of(name),
+        loss_weight=0.5 if name in NEEDS_HALF else 1.0,
+        **(dict(avg_by_weight=True) if reduction_of(name) == "mean" else {}),
+    )
+    is_refused = "R-CNN" not in name and reduction_of(name) == "mean"
+    assert bool(found) == is_refused
+    if is_refused:
+        assert found[0].startswith(f"{place}.avg_by_weight: True divides by")
+
+
 @heads_where(lambda expected: expected.sparse)
 def test_the_overlap_that_the_sparse_assigner_has_by_default(name, expected):
     model = recipe(name)

@@ -39,6 +39,8 @@ class ClassificationProbe:
             return  # OHEM ranks samples with the loss before it picks some
         self.calls += 1
         logits, targets, *rest = args
+        if getattr(loss_cls, "activated", False):  # TOOD's takes probabilities
+            logits = logits.logit()
         if isinstance(targets, tuple) and not isinstance(targets, SparseTargets):
             targets = targets[0]  # quality focal loss: labels and their quality
         weight = rest[0] if rest else kwargs.get("weight")

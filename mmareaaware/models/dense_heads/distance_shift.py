@@ -52,7 +52,7 @@ def _adapt(
     shift: int, reg_max: int, state_dict: dict[str, Tensor], prefix: str, *_
 ) -> None:
     """Move the bins of a checkpoint, before it is loaded."""
-    of_checkpoint = int(state_dict.get(prefix + KEY, 0))
+    of_checkpoint = round(float(state_dict.get(prefix + KEY, 0)))  # averaged, maybe
     if of_checkpoint == shift:
         return
     if of_checkpoint:

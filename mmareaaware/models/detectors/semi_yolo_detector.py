@@ -98,7 +98,9 @@ class SemiYOLODetector(SemiBaseDetector):
         num_classes = self.student.bbox_head.num_classes
         self.pseudo_labeller = PseudoLabeller(num_classes, **(pseudo_labels or {}))
         self.last_pseudo_labels: PseudoLabels | None = None
-        self.data_preprocessor.register_forward_pre_hook(self._leave_out_unlabelled)
+        self.data_preprocessor.register_forward_pre_hook(
+            self._leave_out_unlabelled, with_kwargs=True
+        )
 
     @property
     def lambda_u(self) -> float:
@@ -171,15 +173,15 @@ class SemiYOLODetector(SemiBaseDetector):
         return losses
 
     def _leave_out_unlabelled(
-        self, _: nn.Module, args: tuple[dict, bool]
-    ) -> tuple[dict, bool] | None:
+        self, _: nn.Module, args: tuple, kwargs: dict
+    ) -> tuple[tuple, dict] | None:
         """In the burn-in the unlabelled images need no preprocessing."""
-        data, *training = args
-        if self.lambda_u > 0 or training != [True]:
+        data, *training = args  # or by name, as where several processes train
+        if self.lambda_u > 0 or (training or [kwargs.get("training")]) != [True]:
             return None
         _check_branches(data["data_samples"])
         labelled = {key: dict(sup=found["sup"]) for key, found in data.items()}
-        return labelled, True
+        return (labelled, *training), kwargs
 
     def parse_losses(
         self, losses: Mapping[str, Tensor]
@@ -212,6 +214,11 @@ def _check_detector(detector: nn.Module) -> None:
         raise ValueError(
             "SemiYOLODetector needs detector.bbox_head.type='AreaAwareYOLOv8Head', for "
             f"YOLOv8 and YOLO11, got {type(head).__name__!r}"
+        )
+    if head.score_shift is not None:
+        raise ValueError(
+            "SemiYOLODetector takes scores as the network gives them: leave "
+            "detector.bbox_head.score_shift out, and fit one when it is trained"
         )
     assigner = getattr(head, "assigner", None)
     if not isinstance(assigner, SparseTaskAlignedAssigner):

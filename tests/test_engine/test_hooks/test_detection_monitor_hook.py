@@ -64,6 +64,13 @@ def test_labels_with_a_quality():
     assert heard == pytest.approx([fg.item(), 2, p[1].max().item(), 1])
 
 
+def test_probabilities_as_toods_loss_takes_them():
+    p = torch.tensor([[0.2, 0.7, 0.1], [0.3, 0.1, 0.05]])
+    loss = QualityFocalLoss(activated=True)
+    heard = probe(loss, p, (torch.tensor([1, C]), torch.tensor([0.5, 0.0])))
+    assert heard == pytest.approx([0.7, 1, 0.3, 1])
+
+
 def test_soft_targets_dense_and_sparse():
     logits = torch.randn(2, 5, C, generator=torch.Generator().manual_seed(0))
     image, prior = torch.tensor([0, 1]), torch.tensor([3, 1])

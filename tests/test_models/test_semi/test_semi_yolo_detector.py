@@ -256,6 +256,10 @@ WRONG = {
         ),
         "DetDataPreprocessor",
     ),
+    "score shift": (
+        dict(detector=detector_config(score_shift=dict(type="SizeScoreShift"))),
+        "score_shift out",
+    ),
     "negative weight": (dict(lambda_u=-1.0), "-1.0"),
     "nan": (dict(lambda_u=float("nan")), "nan"),
     "predict_on": (dict(semi_test_cfg=dict(predict_on="both")), "both"),
@@ -307,7 +311,9 @@ def test_what_is_refused_when_it_is_built(settings, word):
 def test_the_burn_in_preprocesses_labelled_images_alone():
     model = semi_model(weight=0.0)
     labelled = model.data_preprocessor(semi_batch(), True)
-    assert list(labelled["inputs"]) == list(labelled["data_samples"]) == ["sup"]
+    by_name = model.data_preprocessor(semi_batch(), training=True)  # several processes
+    for data in (labelled, by_name):
+        assert list(data["inputs"]) == list(data["data_samples"]) == ["sup"]
     model.lambda_u = 0.5
     data = model.data_preprocessor(semi_batch(), True)
     assert list(data["inputs"]) == ["sup", "unsup_teacher", "unsup_student"]
