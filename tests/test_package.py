@@ -115,6 +115,23 @@ def test_a_config_inherits_a_recipe_of_the_wheel_from_any_folder(site, tmp_path)
     assert file == str(site / "mmareaaware/__init__.py")
 
 
+def test_a_recipe_of_the_wheel_trains_in_an_empty_folder(site, tmp_path, demo_options):
+    """What `mim train mmareaaware RECIPE` starts."""
+    mim = site / "mmareaaware/.mim"
+    recipe = mim / "configs/demo/yolov8_n_bg-max_1xb8-14e_digits.py"
+    options = demo_options | {"train_cfg.max_epochs": 1}
+    result = subprocess.run(
+        [sys.executable, mim / "tools/train.py", recipe, "--cfg-options"]
+        + [f"{key}={value}" for key, value in options.items()],
+        cwd=tmp_path,
+        env=os.environ | dict(PYTHONPATH=str(site)),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert (tmp_path / f"work_dirs/{recipe.stem}/epoch_1.pth").exists()
+
+
 def test_a_recipe_that_there_is_not():
     with pytest.raises(FileNotFoundError, match=f"Near it: .*{RECIPE}"):
         mmareaaware.recipe("yolov8_s_bg-max_8xb16_coco.py")
