@@ -54,8 +54,9 @@ def tables(text: str) -> list[list[dict[str, str]]]:
 
 def test_the_tables_are_those_of_the_records(written):
     text = (DOCS / "results.md").read_text()
-    answers = rows(section(text, "what-the-tool-answers"))
-    assert rows(text) - answers == set().union(*written.values())
+    others = ("what-the-tool-answers", "scores-shifted-by-size")
+    of_others = set().union(*(rows(section(text, anchor)) for anchor in others))
+    assert rows(text) - of_others == set().union(*written.values())
 
 
 def of_record(record: str) -> str:
@@ -687,6 +688,38 @@ def test_the_words_about_the_ignored_zone():
     assert "[two fifths](" in text
     assert f"[AP is {losses[0]} lower](" in text
     assert more in text
+
+
+def test_the_score_shift():
+    text = section(read("docs/results.md"), "scores-shifted-by-size")
+    found = benchmark("score_shift", "data", "setting", "seed")
+    assert len(found) == 16
+    names = dict(hrplanes="HRPlanes", hit_uav="HIT-UAV", deeppcb="DeepPCB")
+    small = {}
+    for data, setting in dict.fromkeys(key[:2] for key in found):
+        of = [r for key, r in found.items() if key[:2] == (data, setting)]
+        cells = [str(len(of)), str(sum(any(r["shifts"]) for r in of))]
+        for key in ("coco/bbox_mAP", "coco/bbox_mAP_s", "background/best_f1"):
+            gains = [100 * (r["shifted"][key] - r["without"][key]) for r in of]
+            low, high = ttest_1samp(gains, 0).confidence_interval()
+            cell = f"{statistics.mean(gains):+.2f} [{low:+.2f}, {high:+.2f}]"
+            cells.append(f"**{cell}**" if low > 0 or high < 0 else cell)
+            if key.startswith("coco"):
+                assert min(gains) >= -1e-9  # as the text says of all 16
+            if key.endswith("_s"):
+                small[data, setting] = gains
+        line = f"| {names[data]}, {setting} | {' | '.join(cells)} |"
+        assert line in text
+    both = "hrplanes", "paste_equal_objects"
+    above = by_seed("hrplanes_from_coco", both[1], "coco/bbox_mAP_s")
+    total = statistics.mean(above) + statistics.mean(small[both])
+    assert f"on HRPlanes is {total:.1f} above" in text.replace("\n", " ")
+    means = [
+        f"{statistics.mean(g):+.1f}" for (d, _), g in small.items() if d == both[0]
+    ]
+    told = f"AP small [{min(means)} to {max(means)} on HRPlanes]"
+    for page in ("choose", "components"):
+        assert told in read(f"docs/{page}.md").replace("\n", " ")
 
 
 def test_what_was_tried_and_not_kept():

@@ -71,16 +71,15 @@ def print_table(results: list[dict]) -> None:
     table = Table("data", "setting", "networks", "shifted", *METRICS.values())
     for data, setting in dict.fromkeys((r["data"], r["setting"]) for r in results):
         of = [r for r in results if (r["data"], r["setting"]) == (data, setting)]
-        gains = [
-            statistics.mean(gain(r, key) for r in of)
-            if None not in (of[0]["without"][key], of[0]["shifted"][key])
-            else None
+        cells = [
+            "–"
+            if of[0]["without"][key] is None
+            else f"{statistics.mean(gain(r, key) for r in of):+.2f}"
             for key in METRICS
         ]
-        cells = ["–" if value is None else f"{value:+.2f}" for value in gains]
         number = sum(any(r["shifts"]) for r in of)
         table.add_row(data, setting, str(len(of)), str(number), *cells)
-    Console().print(table)
+    Console(width=max(100, Console().width)).print(table)
 
 
 def gain(result: dict, key: str) -> float:
