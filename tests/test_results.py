@@ -774,3 +774,124 @@ def test_the_words_about_a_teacher_from_scratch_on_planes():
     assert not any("load_from" in found for found in runs["environments"])
     told = f"[HRPlanes](#hrplanes-a-tenth-labelled-from-scratch), AP {gain}."
     assert told in read("docs/results.md").replace("\n", " ")
+
+
+def gain(record: str, setting: str, key: str = "coco/bbox_mAP", digits: int = 1) -> str:
+    """The mean over the seeds, as the text writes it."""
+    mean = statistics.mean(by_seed(record, setting, key))
+    return f"{mean:+.{digits}f}".replace("-", "−")
+
+
+def test_what_was_reached():
+    text = read("docs/results.md").partition("**What was reached.**")[2]
+    text = re.sub(r"\s+", " ", text.partition("**What follows.**")[0])
+    uav, cells, digits = (f"{data}_finetune" for data in ("hit_uav", "bccd", "digits"))
+    ap, small, medium, found, f1 = (
+        "coco/bbox_mAP",
+        "coco/bbox_mAP_s",
+        "coco/bbox_mAP_m",
+        "coco/bbox_AR_s",
+        "background/best_f1",
+    )
+    alarms = "background/bg_fp_per_image_recall0.5"
+    for record in (uav, cells):
+        assert max(by_seed(record, "bg_max_1000", alarms)) < 0
+    of_ap, of_f1 = (
+        [gain(record, "bg_max_1000", key) for record in (uav, cells)]
+        for key in (ap, f1)
+    )
+    assert f"{of_ap[0]} on HIT-UAV, which may be chance, and {of_ap[1]} on BCCD" in text
+    assert f"best F1, {of_f1[0]} and {of_f1[1]}." in text
+    lost = gain(uav, "bg_max_1000", medium)
+    assert f"AP on medium objects pays, {lost.lstrip('−')}." in text
+    few = [gain(digits, "bg_max_1000", k) for k in ("coco/bbox_mAP_50", found)]
+    assert f"AP50 loses {few[0].lstrip('−')} and AR small {few[1].lstrip('−')}." in text
+    of_seeds = {}
+    for run in json.loads((DOCS / f"results/{cells}.json").read_text())["runs"]:
+        of_seeds[run["setting"], run["seed"]] = run["metrics"][alarms]
+    changes = [
+        f"{100 * (of_seeds['bg_max_3000', s] / of_seeds['baseline', s] - 1):.0f}"
+        for s in (0, 1, 2)
+    ]
+    shown = "{}, {} and {} %".format(*(c.replace("-", "−") for c in changes))
+    assert f"{reduction(cells, 'bg_max_3000'):.0f} % on BCCD ({shown} in the" in text
+    assert f"with AP {gain(cells, 'bg_max_3000')}, which may be chance there" in text
+    strong = [gain(uav, "bg_max_3000", key) for key in (small, medium)]
+    percent = f"{reduction(uav, 'bg_max_3000'):.0f} %"
+    told = f"on HIT-UAV {percent}, at a price: AP small {strong[0]}, AP medium"
+    assert f"{told} {strong[1]}." in text
+
+    both = [gain(uav, "power", small, 2), gain(digits, "power", small)]
+    assert f"({both[0]} on HIT-UAV, {both[1]} on the digits, neither away" in text
+    for record in (uav, digits):
+        interval = ttest_1samp(by_seed(record, "power", small), 0).confidence_interval()
+        assert interval.low < 0 < interval.high
+    assert reduction(uav, "power") == pytest.approx(-33, abs=4)
+    assert reduction(uav, "power_mild") == pytest.approx(-16, abs=4)
+    for setting in ("step", "log", "mismatch"):
+        assert gain(uav, setting, small) == "−0.3"
+    assert f"is harmful: AP {gain(uav, 'pyramid')}, twice the false" in text
+    assert reduction(uav, "pyramid") == pytest.approx(-100, abs=10)
+    assert f"P2 raised AP small by {gain('hit_uav_20e', 'p2', small, 2)[1:]} in" in text
+    at_640 = gain("hit_uav_from_coco_640", "p2", small).lstrip("−")
+    assert f"it is {at_640} lower" in text
+    lost = gain(cells, "class_balance", f1).lstrip("−")
+    assert f"AP unchanged, best F1 lower by {lost}." in text
+    assert abs(statistics.mean(by_seed(cells, "class_balance", ap))) < 0.05
+
+    fewer = [
+        f"{reduction(f'{data}_from_coco', setting):.0f} %"
+        for data, setting in (
+            ("hit_uav", "bg_max"),
+            ("deeppcb", "bg_max"),
+            ("deeppcb", "bg_max_10"),
+            ("hit_uav", "bg_max"),
+        )
+    ]
+    assert f"{fewer[0]} fewer on [HIT-UAV]" in text
+    assert f"and {fewer[1]} on [DeepPCB]" in text
+    chance = gain("deeppcb_from_coco", "bg_max_10")
+    assert f"with λ_bg = 10 {fewer[2]} on DeepPCB, and AP {chance}, which" in text
+    at_640 = reduction("hit_uav_from_coco_640", "bg_max")
+    assert f"{at_640:.0f} % fewer with λ_bg = 5." in text
+
+
+def test_the_speed_of_the_operators():
+    text = read("docs/install.md").replace("\n", " ")
+    ratio = {
+        case: statistics.median(map(truediv, *r["seconds"].values()))
+        for (case,), r in benchmark("operators", "case").items()
+        if len(r["seconds"]) == 2
+    }
+
+    def span_of(*words: str) -> str:
+        found = [v for case, v in ratio.items() if all(w in case for w in words)]
+        low, high = (f"{v:.2g}" if v < 0.995 else f"{v:.1f}" for v in _ends(found))
+        return low if low == high else f"{low} to {high}"
+
+    up_to = [v for c, v in ratio.items() if c.startswith("NMS") and "30000" not in c]
+    low, high = _ends(up_to)
+    assert f"calls it {low:.2g} to {high:.1f} up to 9999 boxes" in text
+    ones = [v for c, v in ratio.items() if "30000" in c and " 1 classes" in c]
+    assert all(f"{v:.1f}" == "0.2" for v in ones)
+    assert "at 30 000 boxes 0.2 with one class" in text
+    assert f"and {span_of('30000', '80 classes')} with 80" in text
+    for case, told in (
+        ("soft-NMS, 1000 boxes", "soft-NMS {:.1f};"),
+        ("RoIAlign, forward and backward", "RoIAlign, forward and backward, {:.1f};"),
+        (
+            "deformable convolution, forward and backward",
+            "deformable convolution {:.2f}.",
+        ),
+        (
+            "training step of the Faster R-CNN demo",
+            "step of the Faster R-CNN of the demo {:.1f},",
+        ),
+        ("training step of YOLOv8-n", "of YOLOv8-n {:.1f},"),
+        ("validation of HIT-UAV", "validation of HIT-UAV {:.1f}."),
+    ):
+        assert told.format(ratio[case]) in text
+
+
+def _ends(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
