@@ -4,9 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
+from tests.conftest import ROOT
 from tests.semi import (
     FIXED,
     NUM_CLASSES,
@@ -226,6 +228,25 @@ def test_a_supervised_checkpoint_goes_into_both():
     assert all(key.startswith("pseudo_labeller.") for key in missing)
     for network in (model.student, model.teacher):
         assert same(network.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize(("network", "levels"), [("yolo11_n", 3), ("yolo11_n_p2", 4)])
+def test_other_networks_learn(network, levels):
+    detector = detector_config()
+    detector.update(Config.fromfile(ROOT / "configs/_base_/yolo11.py")[network])
+    for part in (detector.backbone, detector.neck, detector.bbox_head.head_module):
+        part.widen_factor = 0.125
+    model = build(semi_config(detector))
+    values, grads = step(model, semi_batch())
+    module = model.student.bbox_head.head_module
+    assert type(module).__name__ == "YOLO11HeadModule"
+    assert len(module.cls_preds) == levels
+    assert values["unsup_num_pos"] > 0
+    assert all(value.isfinite() for value in values.values())
+    assert len(grads) == len(list(model.student.parameters()))
+    assert all(grad.isfinite().all() for grad in grads.values())
+    for level in range(levels):
+        assert grads[f"student.bbox_head.head_module.cls_preds.{level}.2.weight"].any()
 
 
 def assigner(name):
