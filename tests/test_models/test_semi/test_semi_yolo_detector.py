@@ -230,6 +230,26 @@ def test_a_supervised_checkpoint_goes_into_both():
         assert same(network.state_dict(), plain.state_dict())
 
 
+@pytest.mark.parametrize(("size", "size_unsup"), [(SIZE, 64), (64, SIZE)])
+def test_unlabelled_images_of_another_size(size, size_unsup):
+    model = semi_model(dict(FIXED, high=0.6))
+    batch = semi_batch(num_unsup=4, size=size, size_unsup=size_unsup)
+    values, grads = step(model, batch)
+    again, _ = step(model, batch)  # begins where the other size was the last
+    assert same(values, again)
+    assert values["unsup_num_pos"] > 0
+    assert all(value.isfinite() for value in values.values())
+    assert all(grad.isfinite().all() for grad in grads.values())
+    assert grads["student.backbone.stem.conv.weight"].any()
+    labels = model.last_pseudo_labels
+    views = zip(labels.detections, labels.is_pseudo, strict=True)
+    weak = torch.cat([found.bboxes[is_pseudo] for found, is_pseudo in views])
+    x1, y1, x2, y2 = weak.clamp(0, size_unsup).unbind(1)
+    flipped = torch.stack([size_unsup - x2, y1, size_unsup - x1, y2], 1)
+    stays = (flipped[:, 2:] - flipped[:, :2] >= 2).all(1)
+    torch.testing.assert_close(labels.boxes[:, 2:], flipped[stays])
+
+
 @pytest.mark.parametrize(("network", "levels"), [("yolo11_n", 3), ("yolo11_n_p2", 4)])
 def test_other_networks_learn(network, levels):
     detector = detector_config()
