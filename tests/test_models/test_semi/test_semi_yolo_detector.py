@@ -176,6 +176,25 @@ def test_half_precision_is_finite(dtype, scores_as):
     assert model.last_pseudo_labels.boxes.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    "numbers", [[0, 0], [1, 0], [300, 300]], ids=["none", "one", "hundreds"]
+)
+def test_half_precision_with_any_number_of_pseudo_boxes(numbers, monkeypatch):
+    expected = {}
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        model = semi_model()
+        monkeypatch.setattr(
+            model.pseudo_labeller, "detect", lambda *_: list(map(detections, numbers))
+        )
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            values, grads = step(model, semi_batch())
+        assert (values["unsup_num_pos"] > 0) == (sum(numbers) > 0)
+        assert all(grad.isfinite().all() for grad in grads.values())
+        losses = {k: v.item() for k, v in values.items() if "unsup_loss" in k}
+        expected = expected or losses
+        assert losses == pytest.approx(expected, rel=0.05)
+
+
 def test_boxes_are_learnt_only_where_their_quality_passes():
     values, _ = step(semi_model(), semi_batch())
     assert values["unsup_num_pos"] > 0
