@@ -88,22 +88,24 @@ def _see_images(network) -> None:
         norm.momentum = usual
 
 
-def truth(number: int, generator: torch.Generator) -> InstanceData:
+def truth(number: int, generator: torch.Generator, size: int = SIZE) -> InstanceData:
     """Random boxes of 8 to 48 px."""
-    centre = torch.rand(number, 2, generator=generator) * SIZE
+    centre = torch.rand(number, 2, generator=generator) * size
     side = 8 + torch.rand(number, 2, generator=generator) * 40
-    boxes = torch.cat([centre - side / 2, centre + side / 2], 1).clamp(0, SIZE)
+    boxes = torch.cat([centre - side / 2, centre + side / 2], 1).clamp(0, size)
     labels = torch.randint(NUM_CLASSES, (number,), generator=generator)
     return InstanceData(bboxes=boxes, labels=labels)
 
 
-def sample(gt: InstanceData | None = None, homography=None) -> DetDataSample:
-    """A data sample of a view of ``SIZE`` px."""
+def sample(
+    gt: InstanceData | None = None, homography=None, size: int = SIZE
+) -> DetDataSample:
+    """A data sample of a square view."""
     matrix = np.eye(3) if homography is None else np.asarray(homography, float)
     result = DetDataSample(
         metainfo=dict(
-            img_shape=(SIZE, SIZE),
-            ori_shape=(SIZE, SIZE),
+            img_shape=(size, size),
+            ori_shape=(size, size),
             scale_factor=(1.0, 1.0),
             homography_matrix=matrix,
         )
@@ -112,28 +114,37 @@ def sample(gt: InstanceData | None = None, homography=None) -> DetDataSample:
     return result
 
 
-FLIP = [[-1, 0, SIZE], [0, 1, 0], [0, 0, 1]]
-
-
 def semi_batch(
-    num_sup: int = 2, num_unsup: int = 2, boxes: int = 4, seed: int = 0
+    num_sup: int = 2,
+    num_unsup: int = 2,
+    boxes: int = 4,
+    seed: int = 0,
+    size: int = SIZE,
+    size_unsup: int = SIZE,
 ) -> dict:
     """As the data loader makes it, the strong view a flipped and noisy weak view."""
     generator = torch.Generator().manual_seed(seed)
 
-    def images(number):
-        shape = (number, 3, SIZE, SIZE)
+    def images(number, size):
+        shape = (number, 3, size, size)
         return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
-    sup, weak = images(num_sup), images(num_unsup)
-    strong = weak.flip(3) // 2 + images(num_unsup) // 2
-    hidden = [truth(boxes, generator) for _ in range(num_unsup)]
+    sup, weak = images(num_sup, size), images(num_unsup, size_unsup)
+    strong = weak.flip(3) // 2 + images(num_unsup, size_unsup) // 2
+    hidden = [truth(boxes, generator, size_unsup) for _ in range(num_unsup)]
+    flip = [[-1, 0, size_unsup], [0, 1, 0], [0, 0, 1]]
     nothing = [None] * num_sup
 
     def branch(before, values, after):
         return [*before, *values, *after]
 
-    labelled = [sample(truth(boxes, generator)) for _ in range(num_sup)]
+    labelled = [
+        sample(truth(boxes, generator, size), size=size) for _ in range(num_sup)
+    ]
+    views = [
+        [sample(gt, homography, size_unsup) for gt in hidden]
+        for homography in (None, flip)
+    ]
     nothing_more = [None] * num_unsup
     return dict(
         inputs=dict(
@@ -143,8 +154,8 @@ def semi_batch(
         ),
         data_samples=dict(
             sup=branch([], labelled, nothing_more),
-            unsup_teacher=branch(nothing, [sample(gt) for gt in hidden], []),
-            unsup_student=branch(nothing, [sample(gt, FLIP) for gt in hidden], []),
+            unsup_teacher=branch(nothing, views[0], []),
+            unsup_student=branch(nothing, views[1], []),
         ),
     )
 

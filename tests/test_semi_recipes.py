@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, HOOKS, MODELS
 from mmengine.runner import Runner, set_random_seed
 
+from mmareaaware.engine import LossParamSchedulerHook
 from tests.boxes import project
 from tests.conftest import ROOT
 
@@ -261,6 +262,26 @@ def test_recipes(recipe):
         assert cfg.default_hooks.param_scheduler.lr_factor == 1
     else:
         assert [s.type for s in cfg.param_scheduler] == ["LinearLR"]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_recipes_build(recipe, tmp_path):
+    cfg = load(recipe)
+    with torch.device("meta"):  # the shapes without the numbers
+        model = MODELS.build(cfg.model)
+    for network in (model.student, model.teacher):
+        kind = type(network.bbox_head.head_module).__name__
+        assert ("YOLO11" in kind) == ("yolo11" in recipe)
+    num_classes = {"digits": 10, "coco-folder": 10}.get(recipe[:-3].split("_")[-1], 80)
+    assert len(model.pseudo_labeller.thresholds.high) == num_classes
+    hooks = [HOOKS.build(hook) for hook in cfg.custom_hooks]
+    scheduled = [hook for hook in hooks if isinstance(hook, LossParamSchedulerHook)]
+    assert len(scheduled) == 1 + ("bg-max" in recipe)
+    for hook in scheduled:
+        hook.find(model)
+        assert hook.max_value > 0
+    cfg.dump(tmp_path / "dumped.py")  # as the Runner does, to be loaded again
+    assert Config.fromfile(tmp_path / "dumped.py").model == cfg.model
 
 
 @pytest.mark.parametrize("recipe", SUPERVISED)

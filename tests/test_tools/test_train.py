@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -72,12 +73,18 @@ def train_scalars(work_dir) -> list[list[dict]]:
     ]
 
 
-def kill_at_checkpoint(command, work_dir) -> None:
-    """Start a training, and kill it when there is something to resume from."""
+def kill_at_checkpoint(command, work_dir, epoch: int = 1) -> None:
+    """Start a training, and kill it when it can be resumed after that many epochs."""
     process = start_tool(command)
     deadline = time.time() + 120
     last = work_dir / "last_checkpoint"
-    while not (last.exists() and last.read_text()):  # it is made, and then written
+
+    def epochs() -> int:
+        text = last.read_text() if last.exists() else ""
+        noted = re.search(r"epoch_(\d+)\.pth$", text)  # it is made, and then written
+        return int(noted[1]) if noted else 0
+
+    while epochs() < epoch:
         assert process.is_alive()
         assert time.time() < deadline
         time.sleep(0.01)
@@ -86,18 +93,18 @@ def kill_at_checkpoint(command, work_dir) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def assert_equal_where_resumed(whole, resumed) -> list[dict]:
-    """Every number that a resumed run logs; its lines."""
+def assert_equal_where_resumed(whole, resumed) -> list[list[dict]]:
+    """Every number that is logged after a kill; the lines after each."""
     (expected,) = train_scalars(whole)
     expected = {line["step"]: line for line in expected}
-    _, lines = train_scalars(resumed)
-    assert lines[-1]["step"] == max(expected)
+    _, *parts = train_scalars(resumed)
+    assert parts[-1][-1]["step"] == max(expected)
     # An epoch has 3 iterations: it went on, and not from the start
-    assert 3 < lines[0]["step"] < max(expected)
-    for line in lines:
+    assert all(3 < part[0]["step"] < max(expected) for part in parts)
+    for line in chain(*parts):
         for name in line.keys() - {"time", "data_time", "memory"}:
             assert line[name] == expected[line["step"]][name], (name, line["step"])
-    return lines
+    return parts
 
 
 def test_train_and_test(root, tmp_path, demo_options):
@@ -183,7 +190,7 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     run(train("whole"))
     kill_at_checkpoint(train("killed"), tmp_path / "killed")
     run(train("killed", "--resume"))
-    lines = assert_equal_where_resumed(tmp_path / "whole", tmp_path / "killed")
+    (lines,) = assert_equal_where_resumed(tmp_path / "whole", tmp_path / "killed")
     assert lines[-1]["step"] == 15
     assert lines[-1]["lambda_bg"] > 0
 

@@ -71,5 +71,5 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(
     run(train("whole"))
     kill_at_checkpoint(train("killed"), tmp_path / "killed")
     run(train("killed", "--resume"))
-    lines = assert_equal_where_resumed(tmp_path / "whole", tmp_path / "killed")
+    (lines,) = assert_equal_where_resumed(tmp_path / "whole", tmp_path / "killed")
     assert lines[-1].keys() >= set(logged)

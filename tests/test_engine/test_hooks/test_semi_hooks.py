@@ -237,6 +237,16 @@ def test_hooks_that_go_wrong_silently_are_refused(name, words, tmp_path):
         runner.train()
 
 
+@pytest.mark.parametrize("instead", [[], [dict(type="EMAHook")]], ids=["none", "EMA"])
+def test_a_training_that_nothing_makes_a_teacher_in(instead, tmp_path):
+    runner = make_runner(tmp_path, hooks=instead)
+    (hook,) = (h for h in runner.hooks if isinstance(h, SemiMeanTeacherHook))
+    runner.hooks.remove(hook)
+    with pytest.raises(ValueError, match="nothing makes the teacher: add") as error:
+        runner.train()
+    assert ("would average student and teacher" in str(error.value)) == bool(instead)
+
+
 @pytest.mark.parametrize(
     ("settings", "word"),
     [

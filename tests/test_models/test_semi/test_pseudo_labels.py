@@ -180,3 +180,12 @@ def test_thresholds_follow_f1():
     assert rule.high.tolist() == pytest.approx([*expected, 0.5])
     rule.update([], labelled, detect)
     assert len(calls) == 1
+
+
+def test_thresholds_that_follow_f1_stay_within_their_limits():
+    rule = F1Thresholds(high=0.5, min_high=0.3, max_high=0.7, momentum=1.0)
+    rule.set_num_classes(2)
+    right = found([[0, 0, 20, 20]], [0.9])  # aims at 0.9, and the missed class at 0.1
+    labelled = found([[0, 0, 20, 20], [30, 0, 50, 20]], [1.0] * 2, [0, 1])
+    rule.update([], [labelled], lambda: [right])
+    assert rule.high.tolist() == pytest.approx([0.7, 0.3])

@@ -4,9 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
+from tests.conftest import ROOT
 from tests.semi import (
     FIXED,
     NUM_CLASSES,
@@ -174,6 +176,25 @@ def test_half_precision_is_finite(dtype, scores_as):
     assert model.last_pseudo_labels.boxes.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    "numbers", [[0, 0], [1, 0], [300, 300]], ids=["none", "one", "hundreds"]
+)
+def test_half_precision_with_any_number_of_pseudo_boxes(numbers, monkeypatch):
+    expected = {}
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        model = semi_model()
+        monkeypatch.setattr(
+            model.pseudo_labeller, "detect", lambda *_: list(map(detections, numbers))
+        )
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            values, grads = step(model, semi_batch())
+        assert (values["unsup_num_pos"] > 0) == (sum(numbers) > 0)
+        assert all(grad.isfinite().all() for grad in grads.values())
+        losses = {k: v.item() for k, v in values.items() if "unsup_loss" in k}
+        expected = expected or losses
+        assert losses == pytest.approx(expected, rel=0.05)
+
+
 def test_boxes_are_learnt_only_where_their_quality_passes():
     values, _ = step(semi_model(), semi_batch())
     assert values["unsup_num_pos"] > 0
@@ -226,6 +247,45 @@ def test_a_supervised_checkpoint_goes_into_both():
     assert all(key.startswith("pseudo_labeller.") for key in missing)
     for network in (model.student, model.teacher):
         assert same(network.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize(("size", "size_unsup"), [(SIZE, 64), (64, SIZE)])
+def test_unlabelled_images_of_another_size(size, size_unsup):
+    model = semi_model(dict(FIXED, high=0.6))
+    batch = semi_batch(num_unsup=4, size=size, size_unsup=size_unsup)
+    values, grads = step(model, batch)
+    again, _ = step(model, batch)  # begins where the other size was the last
+    assert same(values, again)
+    assert values["unsup_num_pos"] > 0
+    assert all(value.isfinite() for value in values.values())
+    assert all(grad.isfinite().all() for grad in grads.values())
+    assert grads["student.backbone.stem.conv.weight"].any()
+    labels = model.last_pseudo_labels
+    views = zip(labels.detections, labels.is_pseudo, strict=True)
+    weak = torch.cat([found.bboxes[is_pseudo] for found, is_pseudo in views])
+    x1, y1, x2, y2 = weak.clamp(0, size_unsup).unbind(1)
+    flipped = torch.stack([size_unsup - x2, y1, size_unsup - x1, y2], 1)
+    stays = (flipped[:, 2:] - flipped[:, :2] >= 2).all(1)
+    torch.testing.assert_close(labels.boxes[:, 2:], flipped[stays])
+
+
+@pytest.mark.parametrize(("network", "levels"), [("yolo11_n", 3), ("yolo11_n_p2", 4)])
+def test_other_networks_learn(network, levels):
+    detector = detector_config()
+    detector.update(Config.fromfile(ROOT / "configs/_base_/yolo11.py")[network])
+    for part in (detector.backbone, detector.neck, detector.bbox_head.head_module):
+        part.widen_factor = 0.125
+    model = build(semi_config(detector))
+    values, grads = step(model, semi_batch())
+    module = model.student.bbox_head.head_module
+    assert type(module).__name__ == "YOLO11HeadModule"
+    assert len(module.cls_preds) == levels
+    assert values["unsup_num_pos"] > 0
+    assert all(value.isfinite() for value in values.values())
+    assert len(grads) == len(list(model.student.parameters()))
+    assert all(grad.isfinite().all() for grad in grads.values())
+    for level in range(levels):
+        assert grads[f"student.bbox_head.head_module.cls_preds.{level}.2.weight"].any()
 
 
 def assigner(name):
