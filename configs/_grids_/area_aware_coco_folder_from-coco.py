@@ -102,6 +102,10 @@ settings = dict(
             train_cfg=dict(assigner=dict(min_side=16)),
         )
     ),
+    # Does something only where some images have no small object
+    oversample=dict(
+        train_dataloader=dict(sampler=dict(_delete_=True, type="SmallObjectSampler"))
+    ),
     paste=paste,
     paste_equal_objects=dict(**paste, **equal_objects),
     paste_equal_objects_bg_max=dict(**paste, **equal_objects_bg_max),
