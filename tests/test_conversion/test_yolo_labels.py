@@ -4,7 +4,8 @@ import sys
 
 import pytest
 import torch
-from mmengine.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from mmareaaware.conversion.yolo_labels import (
@@ -143,6 +144,20 @@ def test_the_command_writes_what_mmdet_reads(birds):
         gt.bboxes.tensor[0], torch.tensor([80.0, 30.0, 120.0, 70.0])
     )
     assert json.loads((birds / "annotations/val.json").read_text())["images"]
+
+
+def test_a_recipe_trains_on_it_where_it_is(birds, monkeypatch):
+    assert not run_tool([str(TOOL), str(birds / "data.yaml")]).returncode
+    for name, value in dict(DATA_ROOT=birds, TRAIN_IMAGES=".", VAL_IMAGES=".").items():
+        monkeypatch.setenv(name, str(value))
+    recipe = "yolov8_n_bg-max_1xb8-crop256-40e_coco-folder.py"
+    cfg = Config.fromfile(ROOT / "configs/coco_folder" / recipe)
+    with DefaultScope.overwrite_default_scope("mmyolo"):
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            dataset = DATASETS.build(loader.dataset)
+            dataset.full_init()
+            assert dataset[0]["inputs"].dim() == 3
+    assert cfg.model.bbox_head.head_module.num_classes == 2
 
 
 @pytest.mark.parametrize(
