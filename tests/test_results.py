@@ -627,7 +627,9 @@ RECORDS_OF_TEACHERS = {
     "hit-uav-a-tenth-labelled": "hit_uav_semi_10",
     "hrplanes-a-tenth-labelled": "hrplanes_semi_10",
     "deeppcb-a-tenth-labelled": "deeppcb_semi_10",
+    "hrplanes-a-twentieth-labelled": "hrplanes_semi_5",
     "hrplanes-a-tenth-labelled-from-scratch": "hrplanes_semi_10_scratch",
+    "deeppcb-a-tenth-labelled-from-scratch": "deeppcb_semi_10_scratch",
     "digits-a-tenth-labelled-from-scratch": "digits_semi_10",
 }
 
@@ -772,8 +774,44 @@ def test_the_words_about_a_teacher_from_scratch_on_planes():
     assert f"and {reduction(record, 'semi'):.0f} % fewer false positives" in text
     runs = json.loads((DOCS / f"results/{record}.json").read_text())
     assert not any("load_from" in found for found in runs["environments"])
-    told = f"[HRPlanes](#hrplanes-a-tenth-labelled-from-scratch), AP {gain}."
+    told = f"[HRPlanes](#hrplanes-a-tenth-labelled-from-scratch), AP {gain}, and"
     assert told in read("docs/results.md").replace("\n", " ")
+
+
+def test_the_words_about_a_teacher_of_few_labels():
+    record = "hrplanes_semi_5"
+    text = section(read("docs/results.md"), "hrplanes-a-twentieth-labelled")
+    text = text.replace("\n", " ")
+    ap, *means = gains_of_teacher(record)
+    told = f"AP {means[0]}, higher in each fold ({span(ap)}), AP small {means[1]},"
+    assert told in text
+    fewer = f"{reduction(record, 'semi'):.0f} % fewer false positives"
+    assert f"AR small {means[2]}, and {fewer}" in text
+    runs = json.loads((DOCS / f"results/{record}.json").read_text())["runs"]
+    of = {(r["setting"], r["seed"]): r["metrics"]["coco/bbox_mAP"] for r in runs}
+    worst = min(of["semi", fold] for fold in (1, 2, 3))
+    best = max(of["supervised", fold] for fold in (1, 2, 3))
+    assert worst == pytest.approx(best, abs=0.01)
+    told = f"(#hrplanes-a-twentieth-labelled) of HRPlanes AP {means[0]}."
+    assert told in read("docs/results.md").replace("\n", " ")
+
+
+def test_the_words_about_a_teacher_from_scratch_on_circuit_boards():
+    record = "deeppcb_semi_10_scratch"
+    text = section(read("docs/results.md"), "deeppcb-a-tenth-labelled-from-scratch")
+    text = text.replace("\n", " ")
+    ap, *means = gains_of_teacher(record)
+    assert (
+        f"AP {means[0]}, higher in each fold ({span(ap)}), AP small {means[1]}," in text
+    )
+    f1 = gain(record, "semi", "background/best_f1")
+    assert f"AR small {means[2]}, best F1 {f1}. The aim" in text
+    on_planes = by_seed("hrplanes_semi_10_scratch", "semi", "coco/bbox_mAP")
+    assert min(on_planes) > 5
+    assert statistics.mean(ap) > 5
+    assert sum(folds > 5 for folds in ap) == 2
+    told = f"[DeepPCB](#deeppcb-a-tenth-labelled-from-scratch), AP {means[0]}; with"
+    assert told in read("docs/results.md").replace("\n", " ").replace("  ", " ")
 
 
 def gain(record: str, setting: str, key: str = "coco/bbox_mAP", digits: int = 1) -> str:
