@@ -96,17 +96,19 @@ settings = dict(
     ),
     equal_objects=equal_objects,
     equal_objects_bg_max=equal_objects_bg_max,
-    distance_shift=dict(
-        model=dict(
-            bbox_head=dict(distance_shift=1),
-            train_cfg=dict(assigner=dict(min_side=16)),
-        )
-    ),
     # Does something only where some images have no small object
     oversample=dict(
         train_dataloader=dict(sampler=dict(_delete_=True, type="SmallObjectSampler"))
     ),
     paste=paste,
     paste_equal_objects=dict(**paste, **equal_objects),
+    paste_equal_objects_predicted_area=dict(
+        **paste,
+        model=dict(
+            bbox_head=dict(
+                **power.model.bbox_head, weigh_priors=True, balance_objects=0.5
+            )
+        ),
+    ),
     paste_equal_objects_bg_max=dict(**paste, **equal_objects_bg_max),
 )

@@ -99,7 +99,7 @@ def constants(model: nn.Module) -> dict[str, Tensor]:
         strides = torch.tensor(head.featmap_strides).view(-1, 1, 1)
         anchors = torch.tensor(head.prior_generator.base_sizes) / strides
         return {f"model.{detect}.anchors": anchors}
-    numbers = head.head_module.proj.float()
+    numbers = torch.arange(head.head_module.reg_max, dtype=torch.float)
     return {f"model.{detect}.dfl.conv.weight": numbers.view(1, -1, 1, 1)}
 
 

@@ -23,7 +23,6 @@ from ..task_modules import (
     check_ground_truth,
 )
 from .box_trust import TRUE_BOXES, BoxTrust, times
-from .distance_shift import shift_distances
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
 from .object_balance import check_balance
@@ -68,8 +67,6 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, ScoreShiftMixin, YOLOv8Head):
         balance_objects: In the box losses, from 0, where each positive counts by its
             target, to 1, where all objects count the same; see
             `object_weights`.
-        distance_shift: How many strides outside a box a prior can lie and predict it;
-            see `shift_distances`.
         sync_avg_factor: Average the loss normalisers over the ranks, so that W ranks
             with b images each give the gradients of one process with W·b images.
         **kwargs: As for ``YOLOv8Head``. ``loss_cls`` may be an ``AreaAwareBCELoss``.
@@ -89,12 +86,10 @@ class AreaAwareYOLOv8Head(FastSamplesMixin, ScoreShiftMixin, YOLOv8Head):
         weigh_boxes: bool = False,
         weigh_priors: bool = False,
         balance_objects: float = 0.0,
-        distance_shift: int = 0,
         sync_avg_factor: bool = True,
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
-        shift_distances(self.head_module, distance_shift)
         if isinstance(self.loss_cls, AreaAwareBCELoss):
             self.loss_cls.set_num_classes(self.num_classes)
         self.loss_bg = build_bg_penalty(loss_bg)

@@ -26,17 +26,19 @@ def box_losses(
         pred_boxes: Of the positives, with gradient, xyxy in px, (P, 4).
         weight: Of the positives, (P,).
         avg_factor: What the sums are divided by.
-        head: Has ``loss_bbox``, ``loss_dfl``, ``bbox_coder`` and ``head_module``.
+        head: Has ``loss_bbox``, ``loss_dfl`` and ``bbox_coder``.
     """
     points, strides = matched.points[:, :2], matched.points[:, 2:3]
     targets = matched.boxes / strides  # (P, 4)
     loss_bbox = head.loss_bbox(pred_boxes / strides, targets, weight=weight)
     dists = matched.dists_of_positives.flatten(0, 1)  # (P·4, reg_max)
-    distances = head.bbox_coder.encode(points / strides, targets, max_dis=None)
-    places = distances - head.head_module.proj[0]  # among the bins
+    last = dists.size(1) - 1
+    distances = head.bbox_coder.encode(
+        points / strides, targets, max_dis=last, eps=LAST_BIN_MARGIN
+    )
     loss_dfl = head.loss_dfl(
         dists,
-        places.clamp(0, dists.size(1) - 1 - LAST_BIN_MARGIN).flatten(),
+        distances.flatten(),
         weight=weight.repeat_interleave(4, output_size=4 * len(weight)),
         avg_factor=avg_factor,
     )

@@ -42,7 +42,7 @@ class PositiveBoxLosses(NamedTuple):
             overlap: Of the boxes at the mean distances with the true ones.
             unit: One stride in the unit of the overlap, (P,) or the same for all.
             weight: w, (P,).
-            bins: reg_max distances, each 1 more than the one before, (reg_max,).
+            bins: 0, 1, …, reg_max − 1, (reg_max,).
         """
         return cls(*_Read.apply(dists, targets, overlap, unit, weight, bins))
 
@@ -61,8 +61,8 @@ class _Read(torch.autograd.Function):
 
         # The target: one, shared by the two bins next to the distance
         last = len(bins) - 1 - LAST_BIN_MARGIN
-        place = (targets - bins[0]).clamp(0, last).unsqueeze(-1)
-        target = (1 - (bins - bins[0] - place).abs()).clamp(min=0)  # (P, 4, reg_max)
+        place = targets.clamp(0, last).unsqueeze(-1)
+        target = (1 - (bins - place).abs()).clamp(min=0)  # (P, 4, reg_max)
         rows = weight[:, None, None]
         dfl_grad = (p - target) * rows
         ctx.save_for_backward(ciou_grad, dfl_grad)
