@@ -484,12 +484,15 @@ def test_the_words_about_trainings_from_coco_weights():
         ("p2", found, "and {:.1f} in AR small"),
         ("predicted_area", small, "is worth {:.1f} in AP small"),
         ("predicted_area", found, "and {:.1f} in AR small, with no more"),
+        (f"{both}_predicted_area", small, "to AP small ({:+.1f} in all)"),
     ):
         gains = by_seed(planes, setting, key)
         assert len(gains) == 5
         assert told.format(statistics.mean(gains)) in text
         assert ttest_1samp(gains, 0).confidence_interval().low > 0
     assert min(by_seed(planes, both, small)) > 0
+    f1 = gain(planes, f"{both}_predicted_area", "background/best_f1")
+    assert f"best F1 loses nothing ({f1})" in text
     assert reduction(planes, "paste", 0.7) == pytest.approx(-33, abs=4)
     f1 = [by_seed(planes, s, "background/best_f1") for s in ("paste", both)]
     lost = [f"{-statistics.mean(gains):.1f}" for gains in f1]
@@ -687,6 +690,11 @@ def test_the_words_about_the_ignored_zone():
     )
     assert f"AP {gain}, higher than without them in each fold ({span(once)})" in text
     assert f"AP small {of_small}. A teacher that" in text
+    decayed = by_seed(record, "supervised_wd-0.25", keys[0])
+    told = f"AP {statistics.mean(decayed):+.1f}, by fold {span(decayed)}.".replace(
+        "-", "−"
+    )
+    assert told in text
     share = statistics.mean(once) / statistics.mean(with_teacher)
     assert share == pytest.approx(2 / 5, abs=0.03)
     text = read("docs/semi_supervised.md").replace("\n", " ")
