@@ -187,8 +187,13 @@ def read_training_boxes(
             boxes.append(image_boxes)
             labels.append(image_labels)
             sizes.append(tuple(item["inputs"].shape[-2:]))
+    if not sizes:
+        raise TrainingSetError(
+            f"none of the {num_images} images that were read is labelled: read more, "
+            "--images"
+        )
     per_image = torch.tensor([len(image_boxes) for image_boxes in boxes])
-    if not per_image.any():  # nor of an empty list
+    if not per_image.any():
         raise TrainingSetError(
             f"{len(sizes)} images of the training set, and no box. Check `ann_file` "
             "of train_dataloader.dataset, and that the names in `metainfo.classes` are "

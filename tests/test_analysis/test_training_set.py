@@ -130,6 +130,9 @@ def test_of_labelled_and_unlabelled_images_the_labelled_ones(cfg):
     data = read_training_boxes(cfg)
     assert rows(data) == rows(plain)
     assert len(data.input_sizes) == 12
+    cfg.train_dataloader.dataset.datasets.pop(0)
+    with pytest.raises(TrainingSetError, match=r"none of the 7 images .* --images"):
+        read_training_boxes(cfg, num_images=7)
 
 
 def test_ignored_boxes_are_left_out(cfg, digits, annotations, tmp_path):

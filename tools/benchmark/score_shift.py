@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mmareaaware.benchmarking.measuring import write_record
+from mmareaaware.engine.resuming import newest_checkpoint
 
 TOOLS = Path(__file__).parents[1]
 METRICS = {
@@ -40,7 +41,7 @@ def measure(run: Path, out: Path) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     shifted, log = folder / "shifted.pth", folder / "log.txt"
     if not shifted.exists():
-        checkpoint = (run / "train/last_checkpoint").read_text()
+        checkpoint = newest_checkpoint(run / "train")
         fit = TOOLS / "analysis/fit_score_shift.py"
         call(log, fit, run / "config.py", checkpoint, "--out", shifted)
     if not list(folder.glob("test/*/*.json")):
@@ -60,10 +61,12 @@ def measure(run: Path, out: Path) -> dict:
 
 
 def call(log: Path, *command) -> None:
-    """Run a tool; where it fails, its log says why."""
+    """Run a tool; where it fails, end with the log that says why."""
     with log.open("a") as file:
         command = [sys.executable, *command]
-        subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=True)
+        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+    if result.returncode:
+        raise SystemExit(f"error: {Path(command[1]).name} failed, {log} says why")
 
 
 def print_table(results: list[dict]) -> None:
