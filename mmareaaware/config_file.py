@@ -62,15 +62,40 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     return cfg
 
 
+def check_annotations(cfg: Mapping, *parts: str) -> None:
+    """See that the files exist that data sets and metrics read.
+
+    Args:
+        cfg: The config.
+        parts: Where to look, ``"train_dataloader"`` for one.
+
+    Raises:
+        ConfigFileError: One does not.
+    """
+    for place, node in _leaves(cfg, set(parts)):
+        if not isinstance(node, Mapping) or node.get("backend_args"):
+            continue
+        given, root = node.get("ann_file"), node.get("data_root")
+        if not isinstance(given, str) or not given or "://" in f"{root}{given}":
+            continue
+        path = Path(root or "", given)
+        if not path.exists():
+            raise ConfigFileError(
+                f"{place}.ann_file={given!r}: {path} does not exist"
+                f"{f', with data_root={root!r}' if root else ''}"
+            )
+
+
 def check_start(cfg: Mapping) -> None:
-    """See that the checkpoint exists that a training is to start from.
+    """See that what a training starts from exists: the checkpoint, the annotations.
 
     Args:
         cfg: The config.
 
     Raises:
-        ConfigFileError: It does not.
+        ConfigFileError: Something does not.
     """
+    check_annotations(cfg, "train_dataloader", "val_dataloader", "val_evaluator")
     start = cfg.get("load_from")
     if start is not None and "://" not in str(start) and not Path(start).is_file():
         raise ConfigFileError(
@@ -87,7 +112,7 @@ def _refuse_variable(cfg: Config, key: str) -> None:
     if name in read or name not in cfg:
         return
     value = cfg[name]
-    places = [place for place, found in _leaves(cfg.to_dict(), read) if found == value]
+    places = [place for place, found in _leaves(cfg, read) if found == value]
     # Many places have the same number or truth value: those of the same name are meant.
     named = [place for place in places if place.rpartition(".")[2] == name]
     places = named or (places if len(places) <= MAX_PLACES else [])
@@ -102,7 +127,7 @@ def _refuse_variable(cfg: Config, key: str) -> None:
 
 def _leaves(node: Any, keys: set[str] | None = None, path: str = "") -> Iterator[tuple]:
     """Dotted paths, and what is there, of all that a config holds."""
-    if isinstance(node, Mapping):
+    if isinstance(node, Mapping | Config):
         items = [(k, v) for k, v in node.items() if keys is None or k in keys]
     elif isinstance(node, list):
         items = list(enumerate(node))

@@ -108,7 +108,11 @@ def device() -> torch.device:
 @pytest.fixture
 def on_cpu(monkeypatch) -> None:
     """Trains on the CPU even where there is a GPU, which adds up in any order."""
-    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "cpu")
+    for module in (
+        "mmengine.runner.runner",
+        "mmareaaware.engine.bfloat16_optim_wrapper",
+    ):
+        monkeypatch.setattr(f"{module}.get_device", lambda: "cpu")
 
 
 def head_config(head_type: str = "AreaAwareYOLOv8Head", **overrides) -> dict:

@@ -1,6 +1,12 @@
 import pytest
+from mmengine.config import Config
 
-from mmareaaware.config_file import ConfigFileError, check_start, read_config
+from mmareaaware.config_file import (
+    ConfigFileError,
+    check_annotations,
+    check_start,
+    read_config,
+)
 
 TEXT = """\
 crop_size = (256, 256)
@@ -83,3 +89,27 @@ def test_a_start_that_is_not_there(tmp_path):
     for start in (str(path), "https://example.org/a.pth", None):
         check_start(dict(load_from=start))
     check_start(dict())
+
+
+def test_annotations_that_are_not_there(tmp_path):
+    (tmp_path / "train.json").touch()
+    there = dict(type="A", ann_file="train.json", data_root=str(tmp_path))
+    absolute = dict(type="A", ann_file=str(tmp_path / "train.json"), data_root="else")
+    stored = dict(ann_file="a.json", data_root="s3://data/", backend_args=None)
+    client = dict(ann_file="a.json", backend_args=dict(backend="petrel"))
+    datasets = [there, absolute, stored, client, dict(there, ann_file="")]
+    loader = dict(dataset=dict(type="RepeatDataset", dataset=dict(datasets=datasets)))
+    cfg = Config(
+        dict(train_dataloader=loader, val_dataloader=None, val_evaluator=[absolute])
+    )
+    check_start(cfg)
+    parts = cfg.train_dataloader.dataset.dataset.datasets
+    parts[0].ann_file = "trian.json"
+    place = r"train_dataloader\.dataset\.dataset\.datasets\.0\.ann_file='trian\.json'"
+    with pytest.raises(ConfigFileError, match=rf"{place}: .* not exist, with data"):
+        check_start(cfg)
+    check_annotations(cfg, "test_dataloader")
+    cfg = dict(test_evaluator=[dict(type="M"), dict(type="M", ann_file="val.json")])
+    place = r"test_evaluator\.1\.ann_file='val\.json'"
+    with pytest.raises(ConfigFileError, match=rf"{place}: val\.json does not exist$"):
+        check_annotations(cfg, "test_evaluator")

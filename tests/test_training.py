@@ -62,6 +62,7 @@ def train(lambda_bg, root, data, work_dir) -> tuple[dict, np.ndarray]:
     return runner.test(), penalty
 
 
+@pytest.mark.usefixtures("on_cpu")  # chosen there
 def test_the_penalty_quietens_the_background(root, noisy_data, tmp_path):
     loud, penalty_of_loud = train(
         LAMBDA_OF_BASELINE, root, noisy_data, tmp_path / "loud"

@@ -10,6 +10,7 @@ import argparse
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
+from mmareaaware.config_file import ConfigFileError, check_annotations
 from mmareaaware.engine.launch import parse_args
 
 
@@ -50,6 +51,10 @@ def main() -> None:
     cfg.load_from = args.checkpoint
     if args.tta:
         augment(cfg)
+    try:
+        check_annotations(cfg, "test_dataloader", "test_evaluator")
+    except ConfigFileError as error:
+        raise SystemExit(f"error: {error}") from None
     evaluators = cfg.test_evaluator
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
     if args.json_prefix:

@@ -1,8 +1,11 @@
 """bfloat16 in the forward pass; weights, gradients and what is outside stay float32."""
 
+import pytest
 import torch
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 def wrapped(network: nn.Module, **kwargs):

@@ -4,10 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
+from mmareaaware.models.semi.teacher_detections import detect
 from tests.conftest import ROOT
 from tests.semi import (
     FIXED,
@@ -117,6 +118,7 @@ def test_the_teacher_stays_a_teacher():
     model = semi_model()
     assert model.train().student.training
     assert not any(module.training for module in model.teacher.modules())
+    assert not any(value.requires_grad for value in model.teacher.parameters())
     before = deepcopy(model.teacher.state_dict())
     _, grads = step(model, semi_batch())
     assert not any(name.startswith("teacher") for name in grads)
@@ -192,7 +194,8 @@ def test_half_precision_with_any_number_of_pseudo_boxes(numbers, monkeypatch):
         assert all(grad.isfinite().all() for grad in grads.values())
         losses = {k: v.item() for k, v in values.items() if "unsup_loss" in k}
         expected = expected or losses
-        assert losses == pytest.approx(expected, rel=0.05)
+        # All are divided by the sum of targets: a prior assigned otherwise is 7 %
+        assert losses == pytest.approx(expected, rel=0.2)
 
 
 def test_boxes_are_learnt_only_where_their_quality_passes():
@@ -269,13 +272,47 @@ def test_unlabelled_images_of_another_size(size, size_unsup):
     torch.testing.assert_close(labels.boxes[:, 2:], flipped[stays])
 
 
-@pytest.mark.parametrize(("network", "levels"), [("yolo11_n", 3), ("yolo11_n_p2", 4)])
-def test_other_networks_learn(network, levels):
+def yolo11(network: str):
     detector = detector_config()
     detector.update(Config.fromfile(ROOT / "configs/_base_/yolo11.py")[network])
     for part in (detector.backbone, detector.neck, detector.bbox_head.head_module):
         part.widen_factor = 0.125
-    model = build(semi_config(detector))
+    return detector
+
+
+OTHERS = pytest.mark.parametrize(
+    ("network", "levels"), [("yolo11_n", 3), ("yolo11_n_p2", 4)]
+)
+
+
+@OTHERS
+def test_sees_what_the_head_predicts(network, levels):
+    """Which clips the boxes to the image, here said to be large."""
+    teacher = build(semi_config(yolo11(network))).teacher
+    head, images = teacher.bbox_head, torch.rand(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        for branch in head.head_module.cls_preds:
+            branch[-1].weight *= 0.05  # no two scores are 1 then
+    found = detect(teacher, images, score_thr=0.0, nms_iou=1.0, max_per_img=2000)
+    test_cfg = dict(head.test_cfg, multi_label=False, score_thr=0.0, nms_pre=1000)
+    test_cfg.update(nms=dict(type="nms", iou_threshold=1.0), max_per_img=2000)
+    large = dict(ori_shape=(9999, 9999), scale_factor=(1.0, 1.0))
+    with torch.no_grad():
+        outputs = head(teacher.extract_feat(images))
+    assert len(outputs[0]) == levels
+    predicted = head.predict_by_feat(
+        *outputs, batch_img_metas=[large] * 2, cfg=ConfigDict(test_cfg), rescale=False
+    )
+    for image, expected in zip(found, predicted, strict=True):
+        assert len(image) > 50
+        image.bboxes = image.bboxes.clamp(min=0)
+        for key in ("scores", "labels", "bboxes"):
+            torch.testing.assert_close(image[key], expected[key])
+
+
+@OTHERS
+def test_other_networks_learn(network, levels):
+    model = build(semi_config(yolo11(network)))
     values, grads = step(model, semi_batch())
     module = model.student.bbox_head.head_module
     assert type(module).__name__ == "YOLO11HeadModule"
