@@ -869,6 +869,58 @@ def test_the_words_about_a_teacher_from_scratch_on_circuit_boards():
     assert told in read("docs/results.md").replace("\n", " ").replace("  ", " ")
 
 
+def test_teachers_at_640_px():
+    text = section(read("docs/results.md"), "a-tenth-labelled-at-640-px-cut-short")
+    record = benchmark("semi_640", "data", "fold")
+    assert len(record) == 6
+    text = re.sub(r"\s+", " ", text)
+    columns = (
+        ("coco/bbox_mAP", 100, 1),
+        ("coco/bbox_mAP_s", 100, 1),
+        ("coco/bbox_AR_s", 100, 1),
+        ("background/bg_fp_per_image_recall0.7", 1, 2),
+        ("background/best_f1", 100, 1),
+    )
+    names = dict(hrplanes="HRPlanes", deeppcb="DeepPCB")
+    for (data, fold), result in record.items():
+        cells = [names[data], fold, result["epochs"]]
+        for key, unit, digits in columns:
+            values = (result[who][key] * unit for who in ("supervised", "teacher"))
+            cells.append(" → ".join(f"{value:.{digits}f}" for value in values))
+        assert f"| {' | '.join(map(str, cells))} |" in text
+
+    def gains(data: str, key: str) -> list[float]:
+        results = [r for (of, _), r in record.items() if of == data]
+        return [100 * (r["teacher"][key] - r["supervised"][key]) for r in results]
+
+    def mean(*of) -> str:
+        return f"{statistics.mean(gains(*of)):+.1f}".replace("-", "−")
+
+    for data, name in names.items():
+        ap = gains(data, "coco/bbox_mAP")
+        assert min(ap) > 0
+        told = f"{name} AP {mean(data, 'coco/bbox_mAP')} ({span(ap)} in the folds), "
+        assert f"{told}AP small {mean(data, 'coco/bbox_mAP_s')}" in text
+        assert f"best F1 {mean(data, 'background/best_f1')}" in text
+        assert statistics.mean(ap) < statistics.mean(
+            by_seed(f"{data}_semi_10", "semi", "coco/bbox_mAP")
+        )
+    assert f"AR small {mean('deeppcb', 'coco/bbox_AR_s')}." in text
+    planes, boards = (mean(data, "coco/bbox_mAP") for data in names)
+    told = f"it adds less: AP {planes} on HRPlanes and {boards} on DeepPCB"
+    assert told in re.sub(r"\s+", " ", read("docs/semi_supervised.md"))
+    better = [
+        statistics.mean(
+            100 * r["supervised"]["coco/bbox_mAP"]
+            for (of, _), r in record.items()
+            if of == data
+        )
+        - mean_of(f"{data}_semi_10", "supervised", "coco/bbox_mAP")
+        for data in names
+    ]
+    assert f"are {min(better):.0f} to {max(better):.0f} AP better" in text
+
+
 def gain(record: str, setting: str, key: str = "coco/bbox_mAP", digits: int = 1) -> str:
     """The mean over the seeds, as the text writes it."""
     mean = statistics.mean(by_seed(record, setting, key))

@@ -1,5 +1,5 @@
 # On a GPU, whole images at 640 px, half precision, from a network that was trained on
-# COCO: burn-in to epoch 7, then the teacher's labels count more and more over 7 epochs.
+# COCO: burn-in to epoch 5, then the teacher's labels count more and more over 5 epochs.
 #
 #   DATA_ROOT=path/to/data PERCENT=10 FOLD=1 CHECKPOINT=path/to/yolov8n_coco.pth \
 #       python tools/train.py THIS_FILE
@@ -8,7 +8,7 @@ _base_ = "./yolov8_n_supervised_1xb8-640-20e-from-coco_coco-folder.py"
 # ========================Frequently modified parameters======================
 unlabelled_ann_file = _base_.labelled_ann_file.replace(".json", "-unlabeled.json")
 unlabelled_images = _base_.train_images
-burn_in, warmup = 7, 7
+burn_in, warmup = 5, 5
 # ============================================================================
 
 labelled = _base_.train_dataloader.dataset.dataset

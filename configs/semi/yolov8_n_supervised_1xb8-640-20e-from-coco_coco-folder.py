@@ -23,3 +23,5 @@ train_dataloader = dict(
         dataset=labelled,
     ),
 )
+train_cfg = dict(val_interval=5)
+default_hooks = dict(checkpoint=dict(save_best="coco/bbox_mAP"))
