@@ -67,10 +67,12 @@ picture(file)
 # %% [markdown]
 # **Your own folder** takes their place: `export DATA_ROOT=path/to/data`, and one of
 # the recipes for [any COCO folder](../recipes.md) in place of the two
-# below. Labels in YOLO's text format become COCO's beside them:
+# below. [Labels in YOLO's text format](../index.md#your-own-data) become COCO's beside
+# them:
 #
 # ```bash
-# python tools/dataset_converters/yolo2coco.py path/to/data.yaml
+# python tools/dataset_converters/yolo2coco.py path/to/data/data.yaml
+# export DATA_ROOT=path/to/data TRAIN_IMAGES=. VAL_IMAGES=.
 # ```
 #
 # ## How small are the objects for the network?

@@ -54,9 +54,14 @@ def tables(text: str) -> list[list[dict[str, str]]]:
 
 def test_the_tables_are_those_of_the_records(written):
     text = (DOCS / "results.md").read_text()
-    others = ("what-the-tool-answers", "scores-shifted-by-size")
-    of_others = set().union(*(rows(section(text, anchor)) for anchor in others))
-    assert rows(text) - of_others == set().union(*written.values())
+    others = (
+        "what-the-tool-answers",
+        "scores-shifted-by-size",
+        "a-tenth-labelled-at-640-px-cut-short",
+    )
+    for anchor in others:
+        text = text.replace(section(text, anchor), "")
+    assert rows(text) == set().union(*written.values())
 
 
 def of_record(record: str) -> str:
@@ -94,13 +99,19 @@ def test_the_answers_are_those_of_the_tool(reports):
     }
     assert told == expected
     told = (
-        '[says](docs/results.md#what-the-tool-answers) "take it" on both and, from COCO'
+        "[takes](docs/results.md#what-the-tool-answers) 5 and 10 on HIT-UAV and 10 on "
+        "BCCD here, where λ_bg alone was compared, and neither in four comparisons from"
     )
     assert told in read("README.md").replace("\n", " ")
-    assert "bg_max" in expected["hit_uav_lambda"]
-    assert "bg_max_10" in expected["bccd_lambda"]
-    for data in ("hit_uav", "deeppcb", "hrplanes"):
-        assert "bg_max" not in expected[f"{data}_from_coco"]
+    assert expected["hit_uav_lambda"] == "`bg_max_10`, `bg_max`"
+    assert expected["bccd_lambda"] == "`bg_max_10`"
+    from_coco = [
+        record
+        for record, (text, _) in reports.items()
+        if "_from_coco" in record and "| bg_max |" in text
+    ]
+    assert len(from_coco) == 4
+    assert not any("bg_max" in expected[record] for record in from_coco)
 
 
 def extracts(text: str) -> list[tuple[str, dict[str, str]]]:
@@ -122,7 +133,19 @@ def extracts(text: str) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/choose.md", 28)])
+def test_small_objects_that_the_penalty_does_not_find():
+    text = read("docs/choose.md").replace("\n", " ")
+    boards, planes = (
+        by_seed(f"{data}_from_coco", "bg_max", "coco/bbox_AR_s")
+        for data in ("deeppcb", "hrplanes")
+    )
+    for gains in (boards, planes):
+        assert ttest_1samp(gains, 0).confidence_interval().high < 0
+    lower = [-statistics.mean(gains) for gains in (boards, planes)]
+    assert "by {:.1f} on DeepPCB and {:.1f} on HRPlanes".format(*lower) in text
+
+
+@pytest.mark.parametrize(("page", "number"), [("README.md", 5), ("docs/choose.md", 29)])
 def test_tables_elsewhere_are_extracts(page, number):
     """Each row is a row of the section that it links to, with fewer columns."""
     results = read("docs/results.md")
@@ -147,7 +170,7 @@ def test_numbers_in_the_folders_of_recipes_are_of_the_results():
             if setting := re.match("`(.+?)`", note):
                 told["setting"] = setting[1]
             assert any(told.items() <= row.items() for row in results), line
-    assert found == 5
+    assert found == 3
 
 
 def reduction(record: str, setting: str, recall: float = 0.5) -> float:
@@ -210,7 +233,7 @@ def test_the_table_of_crowds():
     assert f"starts {operations[0]} operations" in text
     assert f"(Ultralytics {operations[1]} and {counts[1]['waits']}," in text
     assert f"MMYOLO {operations[2]} and {counts[2]['waits']})" in text
-    assert f"penalty on, {operations[3]}," in text
+    assert f"penalty on, it starts {operations[3]}, and" in text
     more = [
         100 * (statistics.median(map(truediv, on, off)) - 1)
         for off, on in (r["seconds_on_off"].values() for r in record.values())
@@ -456,9 +479,10 @@ def test_the_words_about_twice_as_long_at_640_px():
         [mean_of(f"{data}_from_coco{of_size}", "baseline") for of_size in ("", "_640")]
         for data in ("hrplanes", "deeppcb")
     ]
-    told = "from {:.1f} to {:.1f} on HRPlanes and from {:.1f} to {:.1f} on DeepPCB"
-    assert told.format(*sizes[0], *sizes[1]) in text
-    assert "brought [13 AP small]" in read("docs/choose.md")
+    (planes, large_planes), (boards, large_boards) = sizes
+    told = f"is {large_planes:.1f} on HRPlanes and {large_boards:.1f} on DeepPCB here"
+    assert f"{told}, and {planes:.1f} and {boards:.1f} in the trainings" in text
+    assert "is [13 higher]" in read("docs/choose.md").replace("\n", " ")
     for small, large in sizes:
         assert large - small == pytest.approx(13, abs=0.5)
     shorter = by_seed("hrplanes_from_coco", "paste_equal_objects", "coco/bbox_mAP_s")

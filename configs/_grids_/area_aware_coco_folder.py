@@ -60,7 +60,7 @@ settings = dict(
     # As the recipes have it
     bg_max=bg_penalty("max", 5.0, normalizer="positives"),
     bg_max_10=bg_penalty("max", 10.0, normalizer="positives"),
-    # In the published form, a mean over the background
+    # As a mean over the background
     bg_max_300=bg_penalty("max", 300.0),
     bg_max_1000=bg_penalty("max", 1000.0),
     bg_max_3000=bg_penalty("max", 3000.0),

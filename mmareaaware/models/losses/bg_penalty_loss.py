@@ -164,8 +164,7 @@ class BgPenaltyLoss(nn.Module):
         loss_weight: Gain; 0.5 is that of YOLOv8's classification loss.
         normalizer: ``'positives'``: divided by the sum of the targets, as the
             classification loss is. ``'background'``: a mean over the background priors,
-            the published form; it takes a ``lambda_bg`` of some hundreds or thousands
-            to be felt.
+            which takes a ``lambda_bg`` of some hundreds or thousands to be felt.
 
     Raises:
         ValueError: The mode or normaliser is unknown or a number is negative.
