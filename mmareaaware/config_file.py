@@ -19,6 +19,7 @@ READ_ELSEWHERE = {
     "find_unused_parameters",
     "model_wrapper_cfg",
     "runner_type",
+    "strategy",
     "sync_bn",
     "tta_model",
     "tta_pipeline",

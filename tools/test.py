@@ -8,10 +8,10 @@ The metrics are those of the config's test_evaluator, and go into the log.
 import argparse
 
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import Runner
 
 from mmareaaware.config_file import ConfigFileError, check_annotations
-from mmareaaware.engine.launch import parse_args
+from mmareaaware.engine.launch import build_runner, parse_args
+from mmareaaware.model_config import type_name
 
 
 def augment(cfg: Config) -> None:
@@ -59,14 +59,14 @@ def main() -> None:
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
     if args.json_prefix:
         for evaluator in evaluators:
-            if evaluator.type.endswith("CocoMetric"):
+            if type_name(evaluator).endswith("CocoMetric"):
                 evaluator.outfile_prefix = args.json_prefix
     if args.out:
         evaluators.append(dict(type="mmdet.DumpDetResults", out_file_path=args.out))
     cfg.test_evaluator = evaluators
     if args.show_dir:
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=args.show_dir)
-    Runner.from_cfg(cfg).test()
+    build_runner(cfg).test()
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ with --resume goes on where a training was stopped.
 import argparse
 
 from mmengine.device import get_device
-from mmengine.runner import Runner
 
 from mmareaaware.config_file import ConfigFileError, check_start
-from mmareaaware.engine.launch import parse_args
+from mmareaaware.engine.launch import build_runner, parse_args
 from mmareaaware.engine.resuming import newest_checkpoint
+from mmareaaware.model_config import type_name
 from mmareaaware.switching import add_switches, apply_switches
 
 
@@ -47,10 +47,10 @@ def main() -> None:
                 "error: --amp needs a GPU, and there is none here: leave it out, or "
                 "choose optim_wrapper.type=BFloat16OptimWrapper with --cfg-options"
             )
-        if cfg.optim_wrapper.type not in ("OptimWrapper", "AmpOptimWrapper"):
+        name = type_name(cfg.optim_wrapper)
+        if name not in ("OptimWrapper", "AmpOptimWrapper"):
             raise SystemExit(
-                "error: --amp needs optim_wrapper.type='OptimWrapper', got "
-                f"{cfg.optim_wrapper.type!r}"
+                f"error: --amp needs optim_wrapper.type='OptimWrapper', got {name!r}"
             )
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
@@ -72,7 +72,7 @@ def main() -> None:
         check_start(cfg)
     except ConfigFileError as error:
         raise SystemExit(f"error: {error}") from None
-    Runner.from_cfg(cfg).train()
+    build_runner(cfg).train()
 
 
 if __name__ == "__main__":

@@ -117,7 +117,14 @@ def _to_be_compared(cfg: Config) -> Config:
     evaluators = cfg.val_evaluator
     evaluators = [evaluators] if isinstance(evaluators, Mapping) else evaluators
     of_coco = [e for e in evaluators if type_name(e).endswith("CocoMetric")]
-    ann_file = of_coco[0].get("ann_file") if of_coco else None
+    if not of_coco:
+        raise ValueError(
+            f"val_evaluator is {', '.join(map(type_name, evaluators))}, and settings "
+            "are compared by size on annotations in COCO format: set "
+            "val_evaluator=dict(type='CocoMetric', ann_file=...) and a val_dataloader "
+            "of the same images"
+        )
+    ann_file = of_coco[0].get("ann_file")
     cfg.test_dataloader = deepcopy(cfg.val_dataloader)
     cfg.test_cfg = cfg.get("test_cfg") or dict(type="TestLoop")
     cfg.test_evaluator = [

@@ -7,6 +7,7 @@ of its outline, all as parts of the width and height of the image.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 
 import yaml
@@ -30,11 +31,13 @@ class YoloData:
         root: Folder that the paths are relative to.
         classes: Names by number.
         splits: For each split the folders or lists of its images.
+        num_keypoint_numbers: Numbers that follow each box, of keypoints.
     """
 
     root: Path
     classes: tuple[str, ...]
     splits: dict[str, list[Path]]
+    num_keypoint_numbers: int = 0
 
 
 @dataclass
@@ -66,7 +69,8 @@ def read_data_yaml(path: str | Path) -> YoloData:
     Args:
         path: The file, with ``names`` (a list, or numbers to names), ``train`` and
             ``val`` and perhaps ``test`` (a folder, a list of paths in a text file, or
-            several of them), and perhaps ``path``, the folder they are in.
+            several of them), and perhaps ``path``, the folder they are in, and
+            ``kpt_shape``, number and dimensions of the keypoints behind each box.
 
     Returns:
         The names, and those folders and lists that there are.
@@ -100,7 +104,17 @@ def read_data_yaml(path: str | Path) -> YoloData:
                 )
     if not any(splits.values()):
         raise YoloDataError(f"{path} has none of {', '.join(SPLITS)}")
-    return YoloData(root, classes, {k: v for k, v in splits.items() if v})
+    splits = {k: v for k, v in splits.items() if v}
+    return YoloData(root, classes, splits, _keypoint_numbers(content, path))
+
+
+def _keypoint_numbers(content: dict, path: Path) -> int:
+    shape = content.get("kpt_shape") or [0]
+    if not isinstance(shape, list) or not all(isinstance(n, int) for n in shape):
+        raise YoloDataError(
+            f"{path}: kpt_shape must be the number of keypoints and 2 or 3, got {shape}"
+        )
+    return prod(shape)
 
 
 def _classes(content: dict, path: Path) -> tuple[str, ...]:
@@ -160,13 +174,14 @@ def label_file(image: Path) -> Path:
 
 
 def parse_line(
-    line: str, num_classes: int
+    line: str, num_classes: int, num_keypoint_numbers: int = 0
 ) -> tuple[tuple[int, tuple[float, float, float, float]] | None, str]:
     """Read one line.
 
     Args:
         line: The line.
         num_classes: The number C of classes.
+        num_keypoint_numbers: How many follow each box, and are left out.
 
     Returns:
         Label (0-based) and box (x1, y1, x2, y2), as parts of the image's width and
@@ -176,6 +191,8 @@ def parse_line(
         label, *numbers = map(float, line.split())
     except ValueError:
         return None, "line skipped, not of numbers"
+    if num_keypoint_numbers and len(numbers) == 4 + num_keypoint_numbers:
+        numbers = numbers[:4]
     if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
         return None, "line skipped, neither a box of 5 numbers nor an outline"
     if not label.is_integer() or not 0 <= label < num_classes:
@@ -260,7 +277,7 @@ def _objects(path: Path, data: YoloData, report: Report) -> list[tuple]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        parsed, reason = parse_line(line, len(data.classes))
+        parsed, reason = parse_line(line, len(data.classes), data.num_keypoint_numbers)
         if parsed in objects:
             reason = "line skipped, the same object stands there already"
         if reason:

@@ -213,6 +213,10 @@ def _masks_like(
 
 
 def _check_annotations(results: dict) -> None:
+    if "gt_bboxes" not in results:
+        raise ValueError(
+            "SmallObjectCopyPaste needs boxes: place it behind LoadAnnotations"
+        )
     others = {key for key in results if key.startswith("gt_")} - KNOWN_KEYS
     if others:
         raise ValueError(

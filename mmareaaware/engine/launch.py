@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
 from torch import distributed
 
 from ..config_file import ConfigFileError, read_config
@@ -61,6 +63,11 @@ def config_or_exit(path: str | Path, options: Mapping | None = None) -> Config:
         raise SystemExit(f"error: {error}") from None
 
 
+def build_runner(cfg: Config) -> Runner:
+    """The runner that a config asks for, ``runner_type``, else MMEngine's usual one."""
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
 def leave_out_tensorboard(cfg: Config) -> None:
     """Where TensorBoard is not installed, run without it, and say so.
 
@@ -69,7 +76,7 @@ def leave_out_tensorboard(cfg: Config) -> None:
     """
     visualizer = cfg.get("visualizer") or {}
     backends = visualizer.get("vis_backends") or []
-    kept = [b for b in backends if not str(b["type"]).endswith("TensorboardVisBackend")]
+    kept = [b for b in backends if type_name(b) != "TensorboardVisBackend"]
     if len(kept) == len(backends) or importlib.util.find_spec("tensorboard"):
         return
     warnings.warn(

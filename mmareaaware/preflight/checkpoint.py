@@ -12,6 +12,7 @@ from .finding import Finding
 PLACE = "load_from"
 SHAPED_BY_ITSELF = ("backbone", "neck")  # whatever the classes
 BRANCHES = ("student.", "teacher.")
+FEW = 0.1  # of the layers that are shaped by themselves
 
 
 def checkpoint_findings(
@@ -33,10 +34,20 @@ def checkpoint_findings(
         for name, parameter in model.named_parameters()
         if (found := _entry(state_dict, name)) is not None
     ]
+    if not pairs:
+        yield Finding(
+            PLACE,
+            f"none of the {len(state_dict)} weights of the checkpoint, "
+            f"{next(iter(state_dict), 'none')} the first, is one of the model: nothing "
+            f"would be loaded. {_converter(state_dict)}",
+        )
+        return
     others = [pair for pair in pairs if pair[1] != pair[2]]
     if not others:
         return
-    fixed = [p for p in others if set(p[0].split(".")[:2]) & set(SHAPED_BY_ITSELF)]
+    fixed = [pair for pair in others if _is_shaped_by_itself(pair)]
+    if len(fixed) < FEW * sum(map(_is_shaped_by_itself, pairs)) and is_start:
+        fixed = []  # as of other input channels
     name, in_file, in_model = (fixed or others)[0]
     what = (
         f"{len(others)} of {len(pairs)} weights of the checkpoint have another size "
@@ -54,10 +65,23 @@ def checkpoint_findings(
     else:
         yield Finding(
             PLACE,
-            f"{what}: they begin untrained, as it has to be where the classes are "
-            "others",
+            f"{what}: they begin untrained, as it has to be where the classes, or the "
+            "channels of the images, are others",
             is_error=False,
         )
+
+
+def _is_shaped_by_itself(pair: tuple[str, tuple, tuple]) -> bool:
+    return bool(set(pair[0].split(".")[:2]) & set(SHAPED_BY_ITSELF))
+
+
+def _converter(state_dict: Mapping[str, Tensor]) -> str:
+    """What makes a checkpoint of this model of one that is none."""
+    if any(name.startswith(BRANCHES) for name in state_dict):
+        return "tools/model_converters/teacher_to_detector.py takes out the teacher"
+    if any(name.startswith("model.0.") for name in state_dict):
+        return "tools/model_converters/ultralytics_to_mmyolo.py converts Ultralytics'"
+    return "Give the checkpoint of this config, or of the same network"
 
 
 def _entry(state_dict: Mapping[str, Tensor], name: str) -> Tensor | None:

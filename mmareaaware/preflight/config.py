@@ -1,5 +1,6 @@
 """Whether the parts of this package can be where a config has them."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 
 from ..model_config import Part, parts, takes, type_name
@@ -80,8 +81,19 @@ def _check_assigner(
 
 
 def _takes(part: Part, keyword: str) -> bool:
-    """Whether what a config builds takes a keyword; also if it is not registered."""
-    return part.cls is None or takes(part.cls, keyword)
+    """Whether what a config builds takes a keyword, for all that can be known."""
+    return part.cls is None or _may_pop(part.cls) or takes(part.cls, keyword)
+
+
+def _may_pop(cls: type) -> bool:
+    """Whether somebody's own class takes ``**kwargs``, and from them what it likes."""
+    own = next(base for base in cls.__mro__ if "__init__" in vars(base))
+    parameters = inspect.signature(own.__init__).parameters.values()
+    return not _is_stock(own) and any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _is_stock(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in ("mmdet", "mmyolo", PACKAGE)
 
 
 def _ours_with_penalty(part: Part) -> str | None:
@@ -93,5 +105,4 @@ def _ours_with_penalty(part: Part) -> str | None:
 
 def _is_strange_head(part: Part, cls: type) -> bool:
     """Whether a class at a place for heads is somebody's own."""
-    is_stock = cls.__module__.partition(".")[0] in ("mmdet", "mmyolo", PACKAGE)
-    return part.slot.endswith("head") and not is_stock and not is_known(cls)
+    return part.slot.endswith("head") and not _is_stock(cls) and not is_known(cls)

@@ -39,7 +39,16 @@ def data_findings(train_set, val_set, model: nn.Module) -> Iterator[Finding]:
         for head, num_classes in heads:
             yield from _check_labels(place, of_part, head, num_classes)
     for place, part in parts:
-        given = len(part.metainfo.get("classes") or ())
+        classes = part.metainfo.get("classes") or ()
+        if isinstance(classes, str):
+            yield Finding(
+                f"{place}.metainfo.classes",
+                f"{classes!r} is a text, its letters would be the classes: write "
+                f"({classes!r},), with a comma",
+            )
+            continue
+        # Of panoptic data a box head sees the things alone
+        given = len(part.metainfo.get("thing_classes") or classes)
         for head, num_classes in heads:
             if given and given != num_classes:
                 is_error = given > num_classes
@@ -146,7 +155,10 @@ def _check_categories(
                 f"{_difference(names, expected)}. Write the same `categories`, in "
                 "the same order, into both",
             )
-    classes = list(train_sets[0][1].metainfo.get("classes") or ())
+    classes = train_sets[0][1].metainfo.get("classes") or ()
+    if isinstance(classes, str):
+        return  # a finding of its own
+    classes = list(classes)
     if classes and expected != classes:
         yield Finding(
             f"{first}.metainfo.classes",
@@ -193,5 +205,6 @@ def _classifying_heads(model: nn.Module) -> Iterator[tuple[str, int]]:
     for name, module in model.named_modules():
         has_classes = isinstance(getattr(module, "num_classes", None), int)
         is_rpn = isinstance(module, RPNHead) or name.rpartition(".")[2] == "rpn_head"
-        if has_classes and hasattr(module, "loss_cls") and not is_rpn:
+        of_text = hasattr(module, "max_text_len")  # num_classes is a number of tokens
+        if has_classes and hasattr(module, "loss_cls") and not (is_rpn or of_text):
             yield f"model.{name}", module.num_classes

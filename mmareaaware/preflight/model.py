@@ -9,6 +9,7 @@ from torch import nn
 from ..model_config import default_of
 from ..models.label_weighting import LabelWeighting
 from ..models.losses import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
+from ..models.task_modules import SparseTaskAlignedAssigner
 from .finding import Finding, type_is
 from .heads import UNKNOWN, facts_of, heads_with, is_known, line_of
 
@@ -27,10 +28,23 @@ def model_findings(model: nn.Module, place: str = "model") -> Iterator[Finding]:
     """
     for name, head in model.named_modules():
         at = ".".join(filter(None, (place, name)))
+        yield from _check_assigner(head, at, place)
         for slot, loss in head.named_children():
             for kind, check in CHECKS.items():
                 if isinstance(loss, kind):
                     yield from check(head, at, slot, loss)
+
+
+def _check_assigner(head: nn.Module, at: str, place: str) -> Iterator[Finding]:
+    assigner = getattr(head, "assigner", None)
+    if not isinstance(assigner, SparseTaskAlignedAssigner):
+        return
+    if assigner.num_classes != head.num_classes:
+        yield Finding(
+            f"{place}.train_cfg.assigner.num_classes",
+            f"{assigner.num_classes}, and {at}.num_classes is {head.num_classes}: set "
+            f"it to {head.num_classes}",
+        )
 
 
 def _check_bce(

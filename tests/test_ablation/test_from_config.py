@@ -109,3 +109,9 @@ def test_a_config_or_checkpoint_that_does_not_do(mine, tmp_path):
     mine.write_text("model = dict(type='RetinaNet')")
     with pytest.raises(ValueError, match="no val_dataloader, val_evaluator"):
         write_grid(mine, tmp_path, [0])
+
+
+def test_other_metrics_than_coco_s_are_refused(mine, tmp_path):
+    options = {"val_evaluator": dict(type="VOCMetric")}
+    with pytest.raises(ValueError, match=r"val_evaluator is VOCMetric, .*CocoMetric"):
+        write_grid(mine, tmp_path / "out", [0], options=options)

@@ -228,3 +228,18 @@ def test_the_command_fails_in_a_line(tmp_path):
 def test_an_image_in_two_places_is_taken_once(birds):
     folder = birds / "images/train"
     assert len(find_images([folder, folder])) == 5
+
+
+def test_keypoints_are_no_outline(birds):
+    text = "names: [a]\ntrain: images/train\nkpt_shape: [5, 2]"
+    (birds / "data.yaml").write_text(text)
+    data = read_data_yaml(birds / "data.yaml")
+    line = "0 0.5 0.5 0.2 0.2" + 10 * " 0.3"
+    (_, box), reason = parse_line(line, 1, data.num_keypoint_numbers)
+    assert reason == ""
+    assert box == pytest.approx((0.4, 0.4, 0.6, 0.6))
+    (_, box), _ = parse_line("0 0.1 0.2 0.3 0.2 0.2 0.6", 1, 10)  # an outline
+    assert box == pytest.approx((0.1, 0.2, 0.3, 0.6))
+    (birds / "data.yaml").write_text(text.replace("[5, 2]", "five"))
+    with pytest.raises(YoloDataError, match=r"kpt_shape must be .* got five"):
+        read_data_yaml(birds / "data.yaml")

@@ -322,6 +322,11 @@ def test_wrong_values(options, message):
         SmallObjectCopyPaste(**options)
 
 
+def test_before_the_annotations():
+    with pytest.raises(ValueError, match="place it behind LoadAnnotations"):
+        SmallObjectCopyPaste(prob=1.0)(dict(img=np.zeros((HEIGHT, WIDTH, 3))))
+
+
 def test_other_annotations():
     with pytest.raises(ValueError, match="cannot paste gt_seg_map: do not load"):
         paste(image_of(BOXES, gt_seg_map=np.zeros((HEIGHT, WIDTH))))

@@ -409,6 +409,16 @@ def test_an_area_aware_roi_head_around_a_stock_box_head_is_refused():
         build_detector(model)
 
 
+def test_a_roi_extractor_of_all_levels():
+    """GRoIE's, whose RoIs have no level of their own."""
+    model = detector_config("faster", area_weight=dict(type="BoxScaleWeight"))
+    model.roi_head.bbox_roi_extractor.update(type="GenericRoIExtractor")
+    training_step(build_detector(model), detector_batch())
+    model.roi_head.bbox_head.area_weight = dict(type="PyramidMembershipWeight")
+    with pytest.raises(ValueError, match=r"needs `.*strides`"):
+        training_step(build_detector(model), detector_batch())
+
+
 def test_a_weight_that_needs_the_image_in_a_stock_roi_head_is_named():
     model = detector_config("faster", area_weight=dict(type="BoxScaleWeight"))
     model.roi_head.type = "StandardRoIHead"

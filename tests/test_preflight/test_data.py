@@ -171,3 +171,25 @@ def test_categories_wherever_they_are(tmp_path, first):
     assert read_categories(path) == categories
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False))
     assert read_categories(path) == categories
+
+
+def test_a_text_in_place_of_classes(dataset):
+    data = dataset()
+    data.metainfo["classes"] = "ball"
+    data._metainfo["classes"] = "ball"
+    (message,) = [m for m in found(data, num_classes=1) if "metainfo.classes: " in m]
+    assert "write ('ball',), with a comma" in message
+    assert not any("num_classes: 1, and" in m for m in found(data, num_classes=1))
+
+
+def test_a_box_head_of_panoptic_data_knows_the_things(dataset):
+    data = dataset()
+    names = data.metainfo["classes"]
+    data._metainfo.update(classes=(*names, "sky", "grass"), thing_classes=names)
+    assert not [m for m in found(data) if "num_classes" in m]
+
+
+def test_a_head_that_compares_with_words_has_no_classes(dataset):
+    model = Model(4)
+    model.bbox_head.max_text_len = 4
+    assert not list(data_findings(dataset(), None, model))

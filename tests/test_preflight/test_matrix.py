@@ -6,6 +6,7 @@ import pytest
 from mmdet.models import RetinaHead
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
 from mmareaaware.preflight import config_findings, model_findings
 from mmareaaware.preflight.heads import facts_of, is_known
@@ -284,6 +285,30 @@ class OwnLosses(RetinaHead):
 
     def loss_by_feat(self, *args, **kwargs):
         return {}
+
+
+class PoppingHead(RetinaHead):
+    """Somebody's, who takes what he needs."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        self.loss_bg = kwargs.pop("loss_bg", None)
+        super().__init__(*args, **kwargs)
+
+
+def test_a_head_that_may_take_anything():
+    for head, number in ((PoppingHead, 0), (OwnHead, 1)):
+        model = dict(bbox_head=dict(type=head, loss_bg=dict(type="BgPenaltyLoss")))
+        assert len(list(config_findings(model))) == number
+
+
+def test_the_number_of_classes_of_the_sparse_assigner(make_head):
+    assigner = dict(type="SparseTaskAlignedAssigner", num_classes=80)
+    head = make_head(num_classes=10, train_cfg=dict(assigner=assigner))
+    (finding,) = model_findings(nn.ModuleDict(dict(bbox_head=head)))
+    assert str(finding) == (
+        "model.train_cfg.assigner.num_classes: 80, and model.bbox_head.num_classes is "
+        "10: set it to 10"
+    )
 
 
 def test_heads_of_somebody_s_own():

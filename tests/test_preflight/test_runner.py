@@ -148,3 +148,37 @@ def test_a_teacher_starts_from_a_plain_detector():
     (finding,) = checkpoint_findings(semi, plain, is_start=True)
     assert "2 of 2 weights" in str(finding)
     assert finding.is_error
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("teacher.backbone.weight", "teacher_to_detector.py takes out the teacher"),
+        ("model.0.conv.weight", "ultralytics_to_mmyolo.py converts"),
+        ("net.weight", "Give the checkpoint of this config"),
+    ],
+)
+def test_a_start_of_which_nothing_would_be_loaded(name, fix):
+    model = nn.ModuleDict(dict(backbone=nn.Linear(3, 2)))
+    for is_start in (False, True):
+        (finding,) = checkpoint_findings(model, {name: torch.zeros(2, 3)}, is_start)
+        assert finding.is_error
+        assert f"none of the 1 weights of the checkpoint, {name} the" in str(finding)
+        assert fix in str(finding)
+
+
+def test_a_start_with_other_input_channels_is_a_warning():
+    layers = [nn.Linear(4, 2), *(nn.Linear(2, 2) for _ in range(9))]
+    model = nn.ModuleDict(dict(backbone=nn.Sequential(*layers)))
+    state = {k: v.clone() for k, v in model.state_dict().items()}
+    state["backbone.0.weight"] = torch.zeros(2, 3)
+    (finding,) = checkpoint_findings(model, state, is_start=True)
+    assert not finding.is_error
+    assert "1 of 20 weights" in str(finding)
+    assert "channels of the images" in str(finding)
+    (finding,) = checkpoint_findings(model, state, is_start=False)
+    assert finding.is_error
+    for i in (1, 2):
+        state[f"backbone.{i}.weight"] = torch.zeros(3, 3)
+    (finding,) = checkpoint_findings(model, state, is_start=True)
+    assert finding.is_error

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, RUNNERS
 from mmengine.runner import Runner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -254,10 +254,28 @@ def test_auto_scale_lr(start):
 def test_amp_without_a_gpu(start, monkeypatch):
     text = 'optim_wrapper = dict(type="OptimWrapper")'
     monkeypatch.setattr("mmengine.device.get_device", lambda: "cuda")
-    assert start("train.py", text, "--amp").optim_wrapper.type == "AmpOptimWrapper"
+    lazy = "from mmengine.optim import OptimWrapper\n" + text.replace('"', "")
+    for config in (text, lazy):
+        cfg = start("train.py", config, "--amp")
+        assert cfg.optim_wrapper.type == "AmpOptimWrapper"
     monkeypatch.setattr("mmengine.device.get_device", lambda: "cpu")
     with pytest.raises(SystemExit, match="error: --amp needs a GPU"):
         start("train.py", text, "--amp")
+
+
+def test_another_runner(run_tool, tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(RUNNERS, "build", lambda cfg: built.append(cfg) or Mock())
+    config = tmp_path / "config.py"
+    config.write_text(
+        'runner_type = "FlexibleRunner"\nstrategy = dict(type="DeepSpeedStrategy")\n'
+        "test_evaluator = []"
+    )
+    options = ["--cfg-options", "strategy.type=FSDPStrategy"]
+    run_tool("train.py", config, "--work-dir", tmp_path, *options)
+    run_tool("test.py", config, "none.pth", "--work-dir", tmp_path)
+    assert [cfg.runner_type for cfg in built] == ["FlexibleRunner"] * 2
+    assert built[0].strategy.type == "FSDPStrategy"
 
 
 def test_without_tensorboard(start, monkeypatch):

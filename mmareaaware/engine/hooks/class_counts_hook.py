@@ -33,7 +33,11 @@ class ClassCountsHook(Hook):
             if isinstance(m, AreaAwareBCELoss) and m.awaits_class_counts
         ]
         if not waiting:
-            print_log("ClassCountsHook: no loss has class_counts='auto'", runner.logger)
+            print_log(
+                "ClassCountsHook: no loss has class_counts='auto' and a class weight "
+                "or margin that depends on them",
+                runner.logger,
+            )
             return
         dataset = runner.train_dataloader.dataset
         classes = dataset.metainfo["classes"]

@@ -59,7 +59,9 @@ def _scores_of_labels(
     loss_cls: nn.Module, logits: Tensor, labels: Tensor, weight: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Of logits (N, C) or, for softmax, (N, C + 1), and labels (N,)."""
-    if loss_cls.use_sigmoid:
+    if getattr(loss_cls, "custom_activation", False):  # Seesaw's has objectness too
+        scores = loss_cls.get_activation(logits.float())[:, :-1]
+    elif loss_cls.use_sigmoid:
         scores = logits.float().sigmoid()
     else:
         scores = logits.float().softmax(1)[:, :-1]

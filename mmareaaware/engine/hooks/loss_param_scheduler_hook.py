@@ -133,10 +133,13 @@ class LossParamSchedulerHook(Hook):
         self.find(runner.model)
         setattr(self._owner, self._name, self.max_value)
         last = (runner.max_epochs if self.by_epoch else runner.max_iters) - 1
-        if self.max_value and self.value_at(last) == 0:
+        if self.value_at(last) == 0:
+            unit = "epoch" if self.by_epoch else "iteration"
+            why = f"burn_in={self.burn_in}, and the last {unit} is {last}"
+            if not self.max_value:
+                why = "it would rise to 0, which is what the model was given"
             print_log(
-                f"{self.param} stays 0 to the end of this run: burn_in={self.burn_in}, "
-                f"and the last {'epoch' if self.by_epoch else 'iteration'} is {last}",
+                f"{self.param} stays 0 to the end of this run: {why}",
                 runner.logger,
                 logging.WARNING,
             )

@@ -38,7 +38,9 @@ class IgnoreAwareMixin:
             raise ValueError(
                 f"{type(self).__name__} needs data_samples['bboxes_ignored'], "
                 f"got {got}: set train_dataloader.collate_fn="
-                "dict(type='ignore_aware_collate')"
+                "dict(type='ignore_aware_collate'), and mmdet.LoadAnnotations in place "
+                "of MMYOLO's, which drops ignored boxes; "
+                "mmareaaware.datasets.ignore_aware does all of it"
             )
         # Batch augments know one tensor of boxes: the ignored ones are its last rows,
         # with the image instead of a label.

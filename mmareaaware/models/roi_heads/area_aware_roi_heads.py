@@ -55,7 +55,9 @@ class AreaAwareRoIHeadMixin:
 def _describe(
     extractor: SingleRoIExtractor, image_area: int, positives: Positives, rois: Tensor
 ) -> Positives:
-    """The positives with image area and pyramid level of their RoIs (P, 4)."""
+    """The positives with image area and, where there is one, level of their RoIs."""
+    if not hasattr(extractor, "map_roi_levels"):  # GRoIE's looks at all levels
+        return replace(positives, image_area=image_area)
     level_strides = extractor.featmap_strides
     levels = extractor.map_roi_levels(bbox2roi([rois]), len(level_strides))
     return replace(

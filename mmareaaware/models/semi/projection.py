@@ -47,13 +47,20 @@ def check_has_homography(sample: BaseDataElement, branch: str) -> None:
     """See that boxes can be taken from and to a view.
 
     Raises:
-        ValueError: The data sample has no ``homography_matrix``.
+        ValueError: The data sample has no ``homography_matrix``, or it is not all.
     """
     if sample.get("homography_matrix") is None:
         raise ValueError(
             f"the data samples of {branch} have no homography_matrix, without which "
             "pseudo-boxes land elsewhere: in its pipeline use transforms that record "
             "theirs, and PackDetInputs with 'homography_matrix' in meta_keys"
+        )
+    if len(sample.img_shape) != 2:  # as MMYOLO's leave it
+        raise ValueError(
+            f"img_shape of {branch} is {tuple(sample.img_shape)}, with channels: a "
+            "transform of MMYOLO made it, LetterResize or YOLOv5RandomAffine, which "
+            "does not record what it does to boxes. Use HomographyLetterResize and "
+            "IgnoreAwareRandomAffine"
         )
 
 

@@ -3,7 +3,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.models.losses import CrossEntropyLoss, FocalLoss, QualityFocalLoss
+from mmdet.models.losses import (
+    CrossEntropyLoss,
+    FocalLoss,
+    QualityFocalLoss,
+    SeesawLoss,
+)
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.runner import Runner
@@ -53,6 +58,16 @@ def test_sigmoid_labels(loss):
     heard = probe(loss, logits, labels, weight=torch.tensor([1.0, 1, 0, 1]))
     fg = (p[0, 2] + p[3, 0]) / 2
     assert heard == pytest.approx([fg.item(), 2, p[1].max().item(), 1])
+
+
+def test_seesaw_has_two_more_channels():
+    loss = SeesawLoss(num_classes=C)
+    logits = torch.randn(4, C + 2, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([1, C, C, C])
+    scores = loss.get_activation(logits)
+    found = probe(loss, logits, labels, torch.ones(4))
+    expected = [scores[0, 1], 1, scores[1:, :C].amax(1).mean(), 3]
+    assert found == pytest.approx([float(x) for x in expected])
 
 
 def test_labels_with_a_quality():

@@ -185,6 +185,12 @@ def test_a_value_that_never_leaves_zero_is_a_warning(tmp_path):
     assert "lambda_bg stays 0 to the end of this run: burn_in=9" in log.read_text()
 
 
+def test_a_rise_to_zero_is_a_warning(tmp_path):
+    train(dict(max_value=0.0, warmup=2), tmp_path=tmp_path)
+    (log,) = tmp_path.glob("*/*.log")
+    assert "end of this run: it would rise to 0, which is what" in log.read_text()
+
+
 def test_two_hooks_on_numbers_of_one_name_log_both(tmp_path):
     paths = ("bbox_head.loss_cls.loss_weight", "bbox_head.loss_bg.loss_weight")
     hooks = [

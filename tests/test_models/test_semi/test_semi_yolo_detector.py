@@ -428,6 +428,11 @@ def test_a_missing_homography_or_branch_is_seen_at_once(weight):
     with pytest.raises(ValueError, match="unsup_student have no homography_matrix"):
         step(semi_model(weight=weight), batch)
     batch = semi_batch()
+    view = batch["data_samples"]["unsup_teacher"][-2]
+    view.set_metainfo(dict(img_shape=(SIZE, SIZE, 3)))  # as MMYOLO's LetterResize does
+    with pytest.raises(ValueError, match=r"unsup_teacher is .*HomographyLetterResize"):
+        step(semi_model(weight=weight), batch)
+    batch = semi_batch()
     for values in batch.values():
         del values["unsup_teacher"]
     with pytest.raises(ValueError, match="unsup_teacher"):
