@@ -100,6 +100,12 @@ class LossParamSchedulerHook(Hook):
         if self._owner is not None:
             return
         owner, name = _resolve(model, self.param)
+        if name == "strength" and getattr(owner, "area_weight", owner) is None:
+            raise ValueError(
+                f"{self.param} fades an area weight, and area_weight of "
+                f"{type(owner).__name__} is None: give one, or take this "
+                "LossParamSchedulerHook out of custom_hooks"
+            )
         built = getattr(owner, name)
         if self.max_value is None:
             self.max_value = built

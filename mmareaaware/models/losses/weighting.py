@@ -43,7 +43,7 @@ class AreaWeighting:
             strength: In [0, 1].
 
         Raises:
-            ValueError: A value is unknown or out of range.
+            ValueError: A value is unknown or out of range, or has nothing to act on.
         """
         if normalize not in NORMALIZATIONS:
             raise ValueError(
@@ -52,6 +52,11 @@ class AreaWeighting:
         self.area_weight = _build(area_weight)
         self.normalize = normalize
         self.strength = strength
+        if self.area_weight is None and strength != 1:
+            raise ValueError(
+                f"strength={strength} fades an area weight, and area_weight is None: "
+                "give one, or leave strength out"
+            )
 
     @property
     def strength(self) -> float:

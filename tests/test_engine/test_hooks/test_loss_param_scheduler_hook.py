@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from mmareaaware.engine import LossParamSchedulerHook
 from mmareaaware.models.losses import AreaAwareBCELoss, BgPenaltyLoss
+from mmareaaware.models.losses.weighting import AreaWeighting
 
 EPOCHS, ITERS = 7, 3
 SCHEDULE = dict(max_value=2.0, burn_in=2, warmup=4)
@@ -37,6 +38,8 @@ class Detector(BaseModel):
         self.bbox_head = nn.Module()
         self.bbox_head.loss_bg = BgPenaltyLoss(**loss_bg)
         self.bbox_head.loss_cls = AreaAwareBCELoss()
+        weighting = self.bbox_head.weighting = AreaWeighting()
+        weighting.set_area_weight(dict(type="PowerAreaWeight"), "mean", 1.0)
         self.seen = []
 
     def forward(self, inputs, mode="tensor"):
@@ -107,10 +110,10 @@ def test_a_resumed_run_goes_on_with_the_right_value(tmp_path):
 
 def test_other_numbers_than_lambda(tmp_path):
     model, _ = train(
-        dict(param="bbox_head.loss_cls.strength", max_value=1.0, warmup=EPOCHS - 1),
+        dict(param="bbox_head.weighting.strength", max_value=1.0, warmup=EPOCHS - 1),
         tmp_path=tmp_path,
     )
-    assert model.bbox_head.loss_cls.strength == 1.0
+    assert model.bbox_head.weighting.strength == 1.0
     assert model.seen == [5.0] * EPOCHS * ITERS
 
 
@@ -164,7 +167,7 @@ def test_wrong_values_are_named(settings, message):
         ),
         (dict(param="bbox_head.loss_bg.lamda"), r"no number 'lamda'.*'lambda_bg'"),
         (dict(param="bbox_head.loss_bg"), r"no number 'loss_bg'"),
-        (dict(param="bbox_head.loss_cls.strength", max_value=3.0), "got 3.0"),
+        (dict(param="bbox_head.weighting.strength", max_value=3.0), "got 3.0"),
     ],
 )
 def test_what_the_model_has_not_fails_before_the_first_iteration(
@@ -172,6 +175,17 @@ def test_what_the_model_has_not_fails_before_the_first_iteration(
 ):
     with pytest.raises(ValueError, match=message):
         train(settings, tmp_path=tmp_path)
+
+
+def test_the_strength_of_no_area_weight():
+    loss = AreaAwareBCELoss(area_weight=None)
+    model = nn.ModuleDict(dict(loss_cls=loss))
+    hook = LossParamSchedulerHook("loss_cls.strength", warmup=3)
+    with pytest.raises(ValueError, match="area_weight of AreaAwareBCELoss is None"):
+        hook.find(model)
+    loss.set_area_weight(dict(type="PowerAreaWeight"), "mean", 1.0)
+    hook.find(model)
+    assert hook.max_value == 1.0
 
 
 def test_counting_epochs_where_there_are_none_is_an_error(tmp_path):

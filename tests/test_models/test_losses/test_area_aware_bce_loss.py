@@ -281,6 +281,7 @@ def test_auto_counts_must_be_filled():
         (dict(normalize="sum"), "normalize must be one of .* got 'sum'"),
         (dict(reduction="avg"), "reduction must be one of .* got 'avg'"),
         (dict(strength=1.5), r"strength must be in \[0, 1\], got 1.5"),
+        (dict(strength=0.5), "strength=0.5 fades an area weight, and area_weight is"),
         (dict(label_smoothing=1.0), r"label_smoothing must be in \[0, 1\), got 1.0"),
         (dict(focal_gamma=0.5), "focal_gamma must be 0 or at least 1, got 0.5"),
         (dict(loss_weight=-1), "loss_weight must not be negative, got -1"),
