@@ -29,6 +29,13 @@ def expected(schedule: str, step: int) -> float:
     }[schedule]
 
 
+class Weighting(AreaWeighting):
+    """By area."""
+
+    def __init__(self, strength: float = 1.0) -> None:
+        self.set_area_weight(dict(type="PowerAreaWeight"), "mean", strength)
+
+
 class Detector(BaseModel):
     """A model with losses where a detector has them; remembers the scheduled values."""
 
@@ -38,8 +45,7 @@ class Detector(BaseModel):
         self.bbox_head = nn.Module()
         self.bbox_head.loss_bg = BgPenaltyLoss(**loss_bg)
         self.bbox_head.loss_cls = AreaAwareBCELoss()
-        weighting = self.bbox_head.weighting = AreaWeighting()
-        weighting.set_area_weight(dict(type="PowerAreaWeight"), "mean", 1.0)
+        self.bbox_head.weighting = Weighting()
         self.seen = []
 
     def forward(self, inputs, mode="tensor"):
