@@ -306,6 +306,10 @@ def test_from_a_config_to_an_answer(tmp_path, main, run_tool, capsys):
         '_base_ = "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"'
     )
     (tmp_path / "start.pth").touch()
+    annotations = tmp_path / "data/coco/annotations"
+    annotations.mkdir(parents=True)
+    for split in ("train", "val"):
+        (annotations / f"instances_{split}2017.json").touch()
     found = '"gain=1" in text'
     helps = '"bg_penalty=5.0" in pathlib.Path(config).read_text()'
     text = TEST.replace("coco/bbox_mAP", "coco/bbox_mAP_s").replace(found, helps)
