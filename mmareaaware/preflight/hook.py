@@ -11,6 +11,7 @@ from torch import nn
 from .checkpoint import checkpoint_findings
 from .data import data_findings
 from .finding import settle
+from .ignored import ignored_findings
 from .model import model_findings
 from .semi import semi_findings
 
@@ -40,6 +41,7 @@ class PreflightHook(Hook):
                 model_findings(model),
                 data_findings(runner.train_dataloader.dataset, val_set, model),
                 semi_findings(runner),
+                ignored_findings(runner),
             ),
             runner.logger,
         )

@@ -103,6 +103,20 @@ def test_a_loss_weight_other_than_the_recipe_s_is_a_warning(config, capsys):
     ) in capsys.readouterr().out
 
 
+def test_what_drops_ignored_boxes(config):
+    config.model.data_preprocessor.type = "YOLOv5DetDataPreprocessor"
+    pipeline = config.train_dataloader.dataset.pipeline
+    places = [i for i, t in enumerate(pipeline) if t.type == "mmdet.LoadAnnotations"]
+    pipeline[places[0]].type = "LoadAnnotations"
+    with pytest.raises(ValueError, match="IgnoreAwareDetDataPreprocessor") as found:
+        Runner.from_cfg(config).train()
+    text = str(found.value)
+    assert "YOLOv5DetDataPreprocessor drops the ignored boxes" in text
+    assert f"pipeline.{places[0]}: MMYOLO's LoadAnnotations drops" in text
+    config.train_dataloader.collate_fn.type = "yolov5_collate"
+    Runner.from_cfg(config).train()
+
+
 @pytest.fixture
 def checkpoint(config, tmp_path):
     """Of the network of the config."""
