@@ -59,8 +59,9 @@ def _scores_of_labels(
     loss_cls: nn.Module, logits: Tensor, labels: Tensor, weight: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Of logits (N, C) or, for softmax, (N, C + 1), and labels (N,)."""
-    if getattr(loss_cls, "custom_activation", False):  # Seesaw's has objectness too
-        scores = loss_cls.get_activation(logits.float())[:, :-1]
+    activate = getattr(loss_cls, "get_activation", None)  # Seesaw's has objectness too
+    if activate is not None:
+        scores = activate(logits.float())[:, :-1]
     elif loss_cls.use_sigmoid:
         scores = logits.float().sigmoid()
     else:
