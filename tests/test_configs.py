@@ -61,7 +61,7 @@ YOLO11 = (
     "model.bbox_head.head_module.",
     "model.bbox_head.prior_generator.strides",
 )
-ABLATION = ("published",)
+ABLATION = ("mean",)
 ADAMW = (
     "base_lr",
     "optim_wrapper",

@@ -5,11 +5,12 @@ from functools import partial
 
 from mmengine.model import is_model_wrapper
 
-from ..datasets import ignore_aware_collate
-from ..datasets.ignored_boxes import MASKS
 from .finding import Finding, type_is
 
+# By name: without MMYOLO neither is there
+COLLATE = "ignore_aware_collate"
 PREPROCESSOR = "IgnoreAwareDetDataPreprocessor"
+READS_MASKS = ("with_mask", "mask2bbox")  # which only MMYOLO's turns into boxes
 
 
 def ignored_findings(runner) -> Iterator[Finding]:
@@ -25,7 +26,7 @@ def ignored_findings(runner) -> Iterator[Finding]:
     collate = loader.collate_fn
     while isinstance(collate, partial):
         collate = collate.func
-    if collate is not ignore_aware_collate:
+    if getattr(collate, "__name__", None) != COLLATE:
         return
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     stands_there = type(model.data_preprocessor).__name__
@@ -40,7 +41,7 @@ def ignored_findings(runner) -> Iterator[Finding]:
     for i, transform in enumerate(getattr(pipeline, "transforms", ())):
         cls = type(transform)
         is_mmyolos = cls.__module__.startswith("mmyolo.")
-        reads_masks = any(getattr(transform, name, False) for name in MASKS)
+        reads_masks = any(getattr(transform, name, False) for name in READS_MASKS)
         if cls.__name__ == "LoadAnnotations" and is_mmyolos and not reads_masks:
             yield Finding(
                 f"train_dataloader.dataset.pipeline.{i}",

@@ -421,7 +421,12 @@ def test_switched_on_from_the_command_line(root, tmp_path, demo_options):
 
 
 def test_a_switch_that_does_not_go_on_ends_with_a_line(start):
-    base = '_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"'
+    base = """\
+_base_ = "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py"
+without_file = dict(ann_file="")
+train_dataloader = val_dataloader = dict(dataset=without_file)
+val_evaluator = without_file
+"""
     cfg = start("train.py", base, "--area-aware")
     assert cfg.model.bbox_head.type == "AreaAwareRetinaHead"
     with pytest.raises(SystemExit, match="error: the model has no Batch"):

@@ -56,11 +56,12 @@ def settings(rng: random.Random, num_classes: int) -> dict:
         head["balance_objects"] = rng.choice([0.0, 0.5, 1.0])
     if rng.random() < 0.85:
         counts = [rng.choice([0, 1, 1000]) for _ in range(num_classes)]
+        area_weight = rng.choice((None, *AREA_WEIGHTS))
         head["loss_cls"] = dict(
             type="AreaAwareBCELoss",
-            area_weight=rng.choice((None, *AREA_WEIGHTS)),
+            area_weight=area_weight,
             normalize=rng.choice(["mean", "none"]),
-            strength=rng.choice([0.0, 0.5, 1.0]),
+            strength=rng.choice([0.0, 0.5, 1.0]) if area_weight else 1.0,
             class_weight=rng.choice([None, dict(type="EffectiveNumberWeight")]),
             margin=rng.choice([None, dict(type="LDAMMargin")]),
             class_counts=counts,
