@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hub import get_config
 from mmengine.runner import Runner
+
+from .model_config import type_name
 
 # What else MMEngine, MMDetection and their tools take from the top of a config
 READ_ELSEWHERE = {
@@ -88,14 +91,21 @@ def check_annotations(cfg: Mapping, *parts: str) -> None:
 
 
 def check_start(cfg: Mapping) -> None:
-    """See that what a training starts from exists: the checkpoint, the annotations.
+    """See that what a training needs is here: its checkpoint, annotations, a GPU.
 
     Args:
         cfg: The config.
 
     Raises:
-        ConfigFileError: Something does not.
+        ConfigFileError: Something is not.
     """
+    wrapper = type_name(cfg.get("optim_wrapper") or {})
+    if wrapper == "AmpOptimWrapper" and get_device() == "cpu":
+        raise ConfigFileError(
+            f"optim_wrapper.type={wrapper!r} (--amp sets it) needs a GPU, and there is "
+            "none here: leave --amp out, or choose OptimWrapper or "
+            "BFloat16OptimWrapper, with --cfg-options optim_wrapper.type=..."
+        )
     check_annotations(cfg, "train_dataloader", "val_dataloader", "val_evaluator")
     start = cfg.get("load_from")
     if start is not None and "://" not in str(start) and not Path(start).is_file():

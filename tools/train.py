@@ -9,8 +9,6 @@ with --resume goes on where a training was stopped.
 
 import argparse
 
-from mmengine.device import get_device
-
 from mmareaaware.config_file import ConfigFileError, check_start
 from mmareaaware.engine.launch import build_runner, parse_args
 from mmareaaware.engine.resuming import newest_checkpoint
@@ -42,11 +40,6 @@ def main() -> None:
     args, cfg = parse_args(parser)
     apply_switches(cfg, args)
     if args.amp:
-        if get_device() == "cpu":
-            raise SystemExit(
-                "error: --amp needs a GPU, and there is none here: leave it out, or "
-                "choose optim_wrapper.type=BFloat16OptimWrapper with --cfg-options"
-            )
         name = type_name(cfg.optim_wrapper)
         if name not in ("OptimWrapper", "AmpOptimWrapper"):
             raise SystemExit(

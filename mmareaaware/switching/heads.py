@@ -21,6 +21,8 @@ ROI_HEADS = dict(
     CascadeRoIHead="AreaAwareCascadeRoIHead",
 )
 LOOK_BEYOND_THE_BOX = ("BoxScaleWeight", "PyramidMembershipWeight")
+# They ask for targets without the predictions that AreaMismatchWeight compares with
+ASK_FOR_TARGETS_ALONE = ("PISARoIHead", "SoftTeacher")
 
 
 class FoundHead(NamedTuple):
@@ -211,6 +213,13 @@ def tell_roi_heads(model: Mapping, scope: str | None, area_weight: Mapping) -> N
         SwitchError: A RoI head cannot, and the area weight needs it.
     """
     for part in parts(model, scope=scope):
+        asks_alone = part.name in ASK_FOR_TARGETS_ALONE
+        if asks_alone and type_name(area_weight) == "AreaMismatchWeight":
+            raise SwitchError(
+                f"{part.place}: {part.name} asks its box head for targets without "
+                "predictions, which AreaMismatchWeight compares boxes with: choose "
+                "another area weight"
+            )
         if part.cls is None or not issubclass(part.cls, BaseRoIHead):
             continue
         if part.name in ROI_HEADS:

@@ -281,6 +281,12 @@ REFUSED = [
         "DynamicRoIHead does not tell its box heads what BoxScaleWeight looks at",
     ),
     (
+        FASTER,
+        {"model.roi_head.type": "PISARoIHead"},
+        dict(area_weight="AreaMismatchWeight"),
+        "PISARoIHead asks its box head for targets without predictions",
+    ),
+    (
         YOLOV8,
         {"model.bbox_head.loss_cls.type": "mmdet.VarifocalLoss"},
         dict(area_weight=True),

@@ -253,14 +253,16 @@ def test_auto_scale_lr(start):
 
 def test_amp_without_a_gpu(start, monkeypatch):
     text = 'optim_wrapper = dict(type="OptimWrapper")'
-    monkeypatch.setattr("mmengine.device.get_device", lambda: "cuda")
+    monkeypatch.setattr("mmareaaware.config_file.get_device", lambda: "cuda")
     lazy = "from mmengine.optim import OptimWrapper\n" + text.replace('"', "")
     for config in (text, lazy):
         cfg = start("train.py", config, "--amp")
         assert cfg.optim_wrapper.type == "AmpOptimWrapper"
-    monkeypatch.setattr("mmengine.device.get_device", lambda: "cpu")
-    with pytest.raises(SystemExit, match="error: --amp needs a GPU"):
-        start("train.py", text, "--amp")
+    monkeypatch.setattr("mmareaaware.config_file.get_device", lambda: "cpu")
+    set_in_config = text.replace("Opt", "AmpOpt")
+    for config, options in ((text, ["--amp"]), (lazy, ["--amp"]), (set_in_config, [])):
+        with pytest.raises(SystemExit, match=r"\(--amp sets it\) needs a GPU"):
+            start("train.py", config, *options)
 
 
 def test_another_runner(run_tool, tmp_path, monkeypatch):
