@@ -330,3 +330,44 @@ def test_before_the_annotations():
 def test_other_annotations():
     with pytest.raises(ValueError, match="cannot paste gt_seg_map: do not load"):
         paste(image_of(BOXES, gt_seg_map=np.zeros((HEIGHT, WIDTH))))
+
+
+def test_a_place_may_be_a_little_darker():
+    before = image_of([BOXES[0]], ignored=())
+    before["img"][:] = 100
+    before["img"][region(BOXES[0], MARGIN)] = 104
+    assert pasted(before, paste(before, max_mismatch=5))
+
+
+def test_a_scaled_mask_stays_the_object():
+    masks = PolygonMasks([[np.array(OUTLINE)]], HEIGHT, WIDTH)
+    masks = BitmapMasks(masks.to_ndarray(), HEIGHT, WIDTH)
+    before = image_of([BOXES[0]], ignored=(), gt_masks=masks)
+    after = paste(before, copies=1, scale_range=(2, 2))
+    source, copy = after["gt_masks"].to_ndarray()
+    assert copy.sum() == 4 * source.sum()
+
+
+def test_outlines_and_boxes_are_scaled_alike():
+    """To whole pixels: a window of 16 × 24 px becomes one of 18 × 26."""
+    masks = PolygonMasks([[np.array(OUTLINE)]], HEIGHT, WIDTH)
+    before = image_of([BOXES[0]], ignored=(), gt_masks=masks)
+    after = paste(before, copies=1, scale_range=(1.1, 1.1))
+    ((_, box),) = pasted(before, after)
+    assert box[2:] - box[:2] == pytest.approx([12 * 18 / 16, 20 * 26 / 24])
+    corners = after["gt_masks"].masks[1][0].reshape(-1, 2)
+    assert [*corners.min(0), *corners.max(0)] == pytest.approx(box, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "box", [[2, 2, 12, 12], [WIDTH - 12, HEIGHT - 12, WIDTH - 2, HEIGHT - 2]]
+)
+def test_a_window_may_end_with_the_image(box):
+    before = image_of([box], ignored=())
+    assert pasted(before, paste(before, copies=1))
+
+
+def test_an_area_of_max_area_is_not_small():
+    before = image_of([[20, 20, 52, 52]], ignored=())
+    assert not pasted(before, paste(before))
+    assert pasted(before, paste(before, max_area=32**2 + 1))

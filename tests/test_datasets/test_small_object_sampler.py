@@ -1,6 +1,7 @@
 """How often images are drawn, by whom, and that a resumed run goes on."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from mmengine.registry import DATA_SAMPLERS
@@ -102,3 +103,15 @@ def test_built_by_mmengine():
 def test_wrong_values(dataset, options, message):
     with pytest.raises(ValueError, match=message):
         SmallObjectSampler(dataset, **options)
+
+
+def test_draws_of_an_image_are_apart():
+    """Of ten images drawn twice few follow themselves, by chance."""
+    drawn = [draw(MIXED, epoch, times=3) for epoch in range(60)]
+    assert sum(a == b for epoch in drawn for a, b in pairwise(epoch)) < 60
+
+
+def test_an_area_of_max_area_is_not_small():
+    edge = dict(bbox=[0, 0, 32, 32], ignore_flag=0)
+    sampler = SmallObjectSampler(Images([edge], [SMALL]), seed=0)
+    assert sampler.weights.tolist() == [1, 2]

@@ -182,3 +182,8 @@ def test_what_is_no_coco_file(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(SplitError, match=message):
         read_coco(file)
+
+
+def test_images_of_a_rare_class_take_turns():
+    splits = split_semi(coco([[0]] * 20 + [[1]] * 2, 2), 20, 4)
+    assert [sum(10 + i in split for split in splits) for i in (20, 21)] == [2, 2]

@@ -372,3 +372,9 @@ def test_stock_rules_of_save_best_stay():
         CheckpointHook(interval=1, save_best=key)
     with pytest.raises(ValueError, match="Cannot infer the rule"):
         CheckpointHook(interval=1, save_best="something")
+
+
+def test_an_iou_of_the_threshold_is_enough(evaluate):
+    half = ([10.0, 10, 30, 20], 0)  # IoU 0.5 with the cat
+    sample = image([(*half, 0.9), (*half, 0.8), (DOG, 1, 0.5)])
+    assert split(evaluate(sample, recalls=(1,)), "recall1") == {"dup": 1}

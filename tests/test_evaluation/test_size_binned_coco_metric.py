@@ -527,3 +527,14 @@ def test_annotations_without_area_and_iscrowd(tmp_path, evaluator):
     assert results[0]["coco/bbox_recall_50_s"] == 1
     assert results[0]["coco/bbox_recall_50_m"] == 0
     np.testing.assert_equal(results[1], results[0])
+
+
+@each_evaluator
+def test_an_object_on_an_edge_counts_in_both_bins(evaluate, evaluator):
+    box = (0, 0, 32, 32)
+    values = evaluate(
+        [annotation(0, box)], [detection(0, box)], classwise=True, evaluator=evaluator
+    )
+    assert [values[f"car_boxes{b}"] for b in ("", "_s", "_m", "_l")] == [1, 1, 1, 0]
+    assert values["bbox_mAP_s"] == values["bbox_mAP_m"] == pytest.approx(1)
+    assert math.isnan(values["bbox_mAP_l"])

@@ -262,3 +262,10 @@ def test_a_head_without_a_loss_module_is_refused():
     runner = SimpleNamespace(model=build_detector(cfg))
     with pytest.raises(ValueError, match="SSDHead has none: take the hook out"):
         DetectionMonitorHook().before_train(runner)
+
+
+def test_as_many_as_min_detections_are_enough(caplog):
+    runner = Watched(DetectionMonitorHook(patience=1, min_detections=0.5))
+    with caplog.at_level(logging.WARNING, "watched"):
+        runner.look(0.5, 0.5)
+    assert not caplog.records

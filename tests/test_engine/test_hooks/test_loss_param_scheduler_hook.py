@@ -259,3 +259,10 @@ def test_a_statistic_that_the_config_asks_for_is_logged(tmp_path):
         log_processor=dict(custom_cfg=[lowest]),
     )
     assert set(logged(tmp_path, "loss_weight")) == {0.0}
+
+
+@pytest.mark.parametrize("burn_in", [EPOCHS - 1, EPOCHS])
+def test_the_last_epoch_decides_about_the_warning(burn_in, tmp_path):
+    train(dict(burn_in=burn_in), tmp_path=tmp_path)
+    (log,) = tmp_path.glob("*/*.log")
+    assert ("stays 0 to the end of this run" in log.read_text()) == (burn_in == EPOCHS)

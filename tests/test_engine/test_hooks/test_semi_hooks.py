@@ -1,6 +1,7 @@
 """Whole semi-supervised trainings of seconds: teacher, phases, log, resuming."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -266,3 +267,13 @@ def test_momentum_falls_to_its_end():
     assert hook.momentum_at(1, 10_000) == 1 / 2
     assert hook.momentum_at(5000, 10_000) == pytest.approx(0.0055)
     assert hook.momentum_at(10_000, 10_000) == pytest.approx(0.001)
+
+
+def test_the_cosine_ends_with_the_training():
+    hook = SemiMeanTeacherHook(momentum=0.9, schedule="cosine", end_momentum=0.1)
+    hook._first_iter, hook._phases = 100, SimpleNamespace(max_iters=200)
+    momenta = []
+    hook._update = lambda runner, momentum: momenta.append(momentum)
+    for iteration in (99, 149, 199):  # the last of the burn-in, half-way, the last
+        hook.after_train_iter(SimpleNamespace(iter=iteration), 0)
+    assert momenta == pytest.approx([0.5, 0.1])

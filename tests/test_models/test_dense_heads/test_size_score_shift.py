@@ -143,3 +143,14 @@ def test_wrong_sides_are_refused(sides):
 def test_another_module_is_refused():
     with pytest.raises(ValueError, match=r"score_shift must be.*SizeScoreShift"):
         build(dict(type="mmdet.L1Loss"))
+
+
+def test_large_areas_in_half_precision(shifted):
+    """Beyond 65504 px², where float16 ends."""
+    areas = []
+    shifted.score_shift.register_forward_pre_hook(lambda _, args: areas.append(args[1]))
+    with torch.no_grad(), torch.autocast("cpu", torch.float16):
+        _, distances = shifted(features(1))
+    assert distances[-1].dtype == torch.float16
+    assert areas[-1].max() > 2**16
+    assert areas[-1].isfinite().all()

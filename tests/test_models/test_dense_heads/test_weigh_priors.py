@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmareaaware.models.box_areas import box_areas
+from mmareaaware.models.dense_heads.as_predicted import as_predicted
 from mmareaaware.models.losses import PowerAreaWeight
 from tests.conftest import NUM_CLASSES, batch, features
 from tests.test_models.test_dense_heads.test_sparse_path import assert_paths_agree
@@ -122,3 +123,15 @@ def test_background_as_small_as_a_positive_gains_as_much(make_head):
 def test_an_area_weight_is_needed(make_head):
     with pytest.raises(ValueError, match="weigh_priors=True takes the area weight"):
         make_head(weigh_priors=True)
+
+
+def test_all_priors_are_weighed_on_their_level(make_head):
+    loss = loss_cls(dict(type="PyramidMembershipWeight"))
+    head = make_head(loss_cls=loss, weigh_priors=True, train_cfg=SPARSE)
+    samples, outputs = batch((25, 3)), head(features())
+    matched = head.match(outputs, samples["bboxes_labels"], 2)
+    seen = as_predicted(head.positives(matched), matched)
+    assert torch.equal(seen.areas, box_areas(matched.all_pred_boxes))
+    assert torch.equal(seen.pred_areas, seen.areas)  # no mismatch
+    assert torch.equal(seen.strides, head._priors(outputs[0]).points[:, 2])
+    assert head.loss_by_feat(*outputs, *samples.values())["loss_cls"].isfinite()

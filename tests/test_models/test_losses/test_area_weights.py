@@ -224,3 +224,9 @@ def test_sides_of_steps_are_those_of_the_metric():
     weight = StepAreaWeight(sides=(12, 40), weights=(3.0, 2.0, 1.0))
     sides = torch.tensor([11.9, 12.0, 39.9, 40.0])
     assert weight(Positives(sides**2)).tolist() == [3.0, 2.0, 2.0, 1.0]
+
+
+def test_a_box_larger_than_the_image():
+    areas = torch.tensor([0.0, 50, 100, 150, 350])
+    weights = BoxScaleWeight()(Positives(areas, image_area=100))
+    assert weights.tolist() == [2, 1.5, 1, 1, 1]

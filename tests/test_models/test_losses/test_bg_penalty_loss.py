@@ -185,3 +185,9 @@ def test_a_negative_lambda_cannot_be_set_later():
         BgPenaltyLoss(lambda_bg="5")
     with pytest.raises(ValueError, match=r"lambda_bg must not be negative, got -0\.1"):
         BgPenaltyLoss().lambda_bg = -0.1
+
+
+def test_next_to_no_targets_are_one():
+    logits, targets = torch.zeros(2, 5, 3), torch.zeros(2, 5, 3)
+    targets[0, 0, 0] = 0.25
+    assert bg_penalty_loss(logits, targets, 2.0, loss_weight=0.5) == 9 * 0.5

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from mmdet.models.losses import CrossEntropyLoss
@@ -153,3 +155,10 @@ def test_class_weights_that_do_not_fit():
     loss = PosWeightedCrossEntropyLoss(class_weight=[1.0, 2.0])
     with pytest.raises(ValueError, match="2 entries for 4 foreground classes"):
         loss(logits(False, "cpu"), LABELS)
+
+
+def test_a_sum_of_weights_below_one_is_one():
+    logits, labels = torch.zeros(2, 4), torch.tensor([0, 3])
+    loss = PosWeightedCrossEntropyLoss(2.0, avg_by_weight=True)
+    value = loss(logits, labels, torch.tensor([0.1, 0.2]))
+    assert value.item() == pytest.approx((2 * 0.1 + 0.2) * math.log(4))

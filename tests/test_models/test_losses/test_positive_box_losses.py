@@ -97,3 +97,15 @@ def test_autocast_leaves_it_in_float32(dtype):
     with torch.autocast("cpu", dtype):
         found = read(dists, targets, weight, BINS.float())
     assert all(map(torch.equal, found, exact))
+
+
+def test_a_ciou_below_minus_one_has_no_gradient():
+    dists = torch.zeros(1, 4, REG_MAX).double()
+    dists[0, [0, 2], 0] = dists[0, [1, 3], -1] = 9  # narrow and high; far off, flat
+    dists.requires_grad_()
+    targets = torch.tensor([[-200.0, 0, 240, 0.1]]).double()
+    for losses in (stock, read):
+        ciou, _ = losses(dists, targets, torch.ones(1).double())
+        assert ciou.item() == 2
+        (gradient,) = torch.autograd.grad(ciou, dists)
+        assert not gradient.any()

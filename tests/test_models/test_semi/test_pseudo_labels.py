@@ -1,35 +1,22 @@
-"""Zones, views, thresholds and trust, each against a formula of the test's own."""
+"""Zones, views, quality and trust, each against a formula of the test's own."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.structures import InstanceData
 
 from mmareaaware.models.dense_heads.box_trust import BoxTrust
 from mmareaaware.models.semi import (
-    ClassCountThresholds,
     DistributionSharpness,
-    F1Thresholds,
     PseudoLabeller,
+    PseudoLabels,
 )
 from tests.conftest import NUM_CLASSES, batch, features
-from tests.semi import sample, truth
+from tests.semi import found, sample
 
 SPARSE = dict(assigner=dict(type="SparseTaskAlignedAssigner", num_classes=NUM_CLASSES))
 BCE = dict(type="AreaAwareBCELoss")
 BG = dict(type="BgPenaltyLoss", lambda_bg=2.0)
-
-
-def found(boxes, scores, labels=None) -> InstanceData:
-    scores = torch.tensor(scores)
-    labels = [0] * len(scores) if labels is None else labels
-    return InstanceData(
-        bboxes=torch.tensor(boxes).float().view(-1, 4),
-        scores=scores,
-        labels=torch.tensor(labels).long(),
-        is_exact=torch.ones(len(scores), dtype=torch.bool),
-    )
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -150,42 +137,64 @@ def test_sharpness_of_a_target_distribution():
         assert quality(rows, boxes, torch.full((3,), 8.0))[2] == passed
 
 
-def test_as_many_boxes_as_labelled():
-    rule = ClassCountThresholds(decay=0.0, min_high=0.2, max_high=0.95)
-    rule.set_num_classes(3)
-    scores = [0.91, 0.81, 0.71, 0.61, 0.85]
-    unlabelled = [found([[0, 0, 9, 9]] * 5, scores, [0, 0, 0, 0, 2]), found([], [])]
-    labelled = [truth(0, torch.Generator()) for _ in range(2)]
-    labelled[0] = found([[0, 0, 9, 9]] * 3, [1.0] * 3, [0, 0, 1])
-    rule.update(unlabelled, labelled, list)
-    # two boxes of class 0 on two images; of class 1 nothing was found; no class 2
-    assert rule.high.tolist() == pytest.approx([0.72, 0.2, 0.95])
+@pytest.mark.parametrize("scores_as", ["weights", "targets"])
+def test_trust_is_the_score_and_the_quality(scores_as):
+    scores, exact = torch.tensor([0.9, 0.7]), torch.tensor([True, False])
+    labels = PseudoLabels([], [], torch.zeros(2, 6), scores, exact, torch.zeros(0, 5))
+    trust = PseudoLabeller(1, scores_as=scores_as).trust(labels, torch.tensor(3.0))
+    given = {k: v.tolist() for k, v in trust._asdict().items() if v is not None}
+    if scores_as == "weights":
+        expected = dict(cls=scores.tolist(), box=[scores[0].item(), 0], least_sum=3)
+    else:
+        expected = dict(targets=scores.tolist(), box=[1, 0], least_sum=3)
+    assert given == expected
 
 
-def test_thresholds_follow_f1():
-    rule = F1Thresholds(high=0.5, momentum=0.005, interval=2)
-    rule.set_num_classes(3)
-    calls = []
-
-    def detect():
-        calls.append(1)
-        boxes = [[0, 0, 20, 20], [50, 50, 70, 70], [0, 40, 9, 60]]
-        return [found(boxes, [0.9, 0.8, 0.3], [0, 0, 0])]
-
-    boxes = [[0, 0, 20, 20], [30, 0, 50, 20], [60, 0, 80, 20]]
-    labelled = [found(boxes, [1.0] * 3, [0, 0, 1])]
-    rule.update([], labelled, detect)
-    f1 = 2 * 1 / (2 + 2)  # one of two detections is right, one of two boxes found
-    expected = [0.995 * 0.5 + 0.005 * (0.1 + 0.8 * f) for f in (f1, 0)]
-    assert rule.high.tolist() == pytest.approx([*expected, 0.5])
-    rule.update([], labelled, detect)
-    assert len(calls) == 1
+def test_settings_reach_the_detections(monkeypatch):
+    given = {}
+    monkeypatch.setattr(
+        "mmareaaware.models.semi.pseudo_labeller.detect",
+        lambda *_, **settings: given.update(settings),
+    )
+    thresholds = dict(type="FixedThresholds", high=0.5, low=0.3)
+    labeller = PseudoLabeller(1, thresholds, nms_iou=0.4, max_per_img=7, min_side=5.0)
+    labeller.detect(None, None)
+    assert given == dict(score_thr=0.3, nms_iou=0.4, max_per_img=7, box_quality=None)
+    boxes = [[10, 10, 14.5, 30], [10, 10, 15.5, 30]]
+    labels = labeller.label([found(boxes, [0.9] * 2)], [sample()], [sample()])
+    assert labels.boxes[:, 2:].tolist() == boxes[1:]
 
 
-def test_thresholds_that_follow_f1_stay_within_their_limits():
-    rule = F1Thresholds(high=0.5, min_high=0.3, max_high=0.7, momentum=1.0)
-    rule.set_num_classes(2)
-    right = found([[0, 0, 20, 20]], [0.9])  # aims at 0.9, and the missed class at 0.1
-    labelled = found([[0, 0, 20, 20], [30, 0, 50, 20]], [1.0] * 2, [0, 1])
-    rule.update([], [labelled], lambda: [right])
-    assert rule.high.tolist() == pytest.approx([0.7, 0.3])
+def test_boxes_are_clipped_to_the_view_that_they_were_found_in():
+    strong = sample(homography=[[1, 0, 50], [0, 1, 0], [0, 0, 1]])
+    detections = found([[-40, 10, 30, 30]], [0.9])
+    labels = PseudoLabeller(1).label([detections], [sample()], [strong])
+    assert labels.boxes.tolist() == [[0, 0, 50, 10, 80, 30]]
+
+
+def test_a_score_of_the_threshold_and_a_side_of_min_side_are_enough():
+    labeller = PseudoLabeller(1)
+    labeller.thresholds.high[:] = 0.5
+    detections = found([[10, 10, 12, 30]], [0.5])
+    labels = labeller.label([detections], [sample()], [sample()])
+    assert labels.boxes.tolist() == [[0, 0, 10, 10, 12, 30]]
+
+
+@pytest.mark.parametrize(
+    ("sides", "size", "passes"),
+    [
+        ([0, 2], [200, 20], True),
+        ([0, 2], [20, 200], False),
+        ([1, 3], [200, 20], False),
+        ([0], [100, 20], True),
+    ],
+)
+def test_sharpness_is_measured_along_each_side(sides, size, passes):
+    rows = torch.full((1, 4, 16), -50.0)
+    rows[0, :, 3] = 0  # certain
+    rows[0, sides, 3] = -50
+    for one_or_four in (1, 4):  # a spread of √2 · 8 px
+        rows[0, sides, one_or_four] = 0
+    quality = DistributionSharpness(max_spread=0.06)
+    box = torch.tensor([[0.0, 0, *size]])
+    assert quality(rows, box, torch.tensor([8.0])).tolist() == [passes]

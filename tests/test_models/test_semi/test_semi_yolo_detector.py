@@ -16,6 +16,7 @@ from tests.semi import (
     SIZE,
     build,
     detector_config,
+    found,
     sample,
     semi_batch,
     semi_config,
@@ -498,3 +499,29 @@ def test_uncertain_boxes_reach_the_student_as_ignored_regions(monkeypatch):
     for name in ("unsup_loss_cls", "unsup_loss_bg"):
         assert losses[0.7][name] == 0
         assert losses[0.1][name] > 0
+
+
+def test_ignored_boxes_of_labelled_images():
+    batch = semi_batch()
+    for view in batch["data_samples"]["sup"][:2]:
+        view.gt_instances = truth(0, torch.Generator())
+        view.ignored_instances = truth(1, torch.Generator())
+        view.ignored_instances.bboxes[:] = torch.tensor([0.0, 0, SIZE, SIZE])
+    values, _ = step(semi_model(), batch)
+    assert values["sup_loss_cls"] == values["sup_loss_bg"] == 0
+
+
+def test_f1_is_measured_on_the_labelled_images(monkeypatch):
+    model, batch, seen = semi_model(MOVING["F1"]), semi_batch(), []
+
+    def detect_nothing(network, images):
+        seen.append((network, images))
+        return [found([], [])] * len(images)
+
+    monkeypatch.setattr(model.pseudo_labeller, "detect", detect_nothing)
+    step(model, batch)
+    (of_weak, weak), (of_labelled, labelled) = seen
+    assert of_weak is of_labelled is model.teacher
+    inputs = batch["inputs"]
+    torch.testing.assert_close(labelled, torch.stack(inputs["sup"][:2]) / 255)
+    torch.testing.assert_close(weak, torch.stack(inputs["unsup_teacher"][2:]) / 255)
