@@ -102,14 +102,14 @@ def test_only_copies_change(seed):
 
 def test_margin_fades_out():
     before = image_of([BOXES[0]], ignored=())
-    before["img"] = np.full_like(before["img"], 100)
+    before["img"] = np.full_like(before["img"], 101)
     rows, columns = region(BOXES[0], MARGIN)
     before["img"][rows, columns] = 190
     after = paste(before, copies=1, places=1)
     ((_, box),) = pasted(before, after)
     row = int(box[1] + box[3]) // 2
     left = int(box[0])
-    assert after["img"][row, left - 3 : left + 1, 0].tolist() == [100, 130, 160, 190]
+    assert after["img"][row, left - 3 : left + 1, 0].tolist() == [101, 131, 160, 190]
 
 
 def test_mirrored_and_scaled():

@@ -51,7 +51,7 @@ FOUND = {
         [
             (BOX, 0.7, 0),
             (BOX, 0.7, 1),
-            (BOX, 0.9, 1),
+            (BOX, 0.8, 1),  # as the threshold
             (BOX, 0.2, 0),
             ([1.0, 1.0, 2.0, 9.0], 0.9, 0),  # too narrow
         ]
@@ -70,7 +70,7 @@ def test_three_zones():
         (a["image_id"], a["category_id"], a["iscrowd"], round(a["score"], 3))
         for a in labelled["annotations"]
     ]
-    assert rows == [(7, 10, 1, 0.4), (5, 10, 0, 0.7), (5, 30, 1, 0.7), (5, 30, 0, 0.9)]
+    assert rows == [(7, 10, 1, 0.4), (5, 10, 0, 0.7), (5, 30, 1, 0.7), (5, 30, 0, 0.8)]
     assert [a["id"] for a in labelled["annotations"]] == [1, 2, 3, 4]
     for annotation in labelled["annotations"]:
         assert annotation["bbox"] == [10, 20, 4, 8]
