@@ -700,6 +700,7 @@ RECORDS_OF_TEACHERS = {
     "hrplanes-a-twentieth-labelled": "hrplanes_semi_5",
     "hrplanes-a-fifth-labelled": "hrplanes_semi_20",
     "hrplanes-half-labelled": "hrplanes_semi_50",
+    "deeppcb-a-fifth-labelled": "deeppcb_semi_20",
     "hrplanes-a-tenth-labelled-from-scratch": "hrplanes_semi_10_scratch",
     "deeppcb-a-tenth-labelled-from-scratch": "deeppcb_semi_10_scratch",
     "digits-a-tenth-labelled-from-scratch": "digits_semi_10",
@@ -902,6 +903,16 @@ def test_the_words_about_a_teacher_of_a_fifth_of_the_labels():
     text, _, *means = teacher_in_words("hrplanes_semi_20")
     f1 = gain("hrplanes_semi_20", "semi", "background/best_f1")
     assert f"AR small {means[2]}, best F1 {f1}." in text
+
+
+def test_the_words_about_a_teacher_of_a_fifth_of_the_labels_of_boards():
+    record = "deeppcb_semi_20"
+    text, _, *means = teacher_in_words(record)
+    f1 = gain(record, "semi", "background/best_f1")
+    fewer = f"{reduction(record, 'semi'):.0f} % fewer false positives"
+    text = re.sub(r"\s+", " ", text)
+    assert f"AR small {means[2]}, best F1 {f1}, and {fewer} on" in text
+    assert max(by_seed(record, "semi", "background/bg_fp_per_image_recall0.5")) < 0
 
 
 def test_the_words_about_a_teacher_of_many_labels():
