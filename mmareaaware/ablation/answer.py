@@ -87,13 +87,15 @@ def find_answer(
     goals = [metric for metric in values if metric.goal]
     if not goals:
         return None
-    seeds = sorted(set.intersection(*(set(v[baseline]) for v in values.values())))
     settings = list(next(iter(values.values())))
-    complete = [
-        setting
+    seeds_of = {
+        setting: set.intersection(*(set(v[setting]) for v in values.values()))
         for setting in settings
-        if all(of_metric[setting].keys() >= set(seeds) for of_metric in values.values())
-    ]
+    }
+    # The baseline is trained first: it may have a seed that nothing else has yet
+    of_others = set().union(*(seeds_of[s] for s in settings if s != baseline))
+    seeds = sorted(seeds_of[baseline] & of_others)
+    complete = [setting for setting in settings if seeds_of[setting] >= set(seeds)]
     others = [setting for setting in complete if setting != baseline]
     if len(seeds) < 2 or not others:
         return None

@@ -143,6 +143,15 @@ def test_a_setting_that_lacks_a_seed_is_left_out_and_named():
     assert "a number is missing: `c`" in answer_in_words(answer, "baseline")[-1]
 
 
+def test_a_seed_that_only_the_baseline_has_does_not_count_yet():
+    runs = records(0, 3, b={GOAL.key: 50})
+    more = [r for r in records(1, 4) if (r["setting"], r["seed"]) == ("baseline", 3)]
+    answer = find_answer([*runs, *more], METRICS, "baseline")
+    assert len(more) == 1
+    assert answer == find_answer(runs, METRICS, "baseline")
+    assert (answer.better, answer.seeds) == (["b"], [0, 1, 2])
+
+
 @pytest.mark.parametrize(
     ("runs", "metrics"),
     [(records(0, 1), METRICS), (records(0, 3), [GUARD]), (records(0, 3)[::6], METRICS)],
