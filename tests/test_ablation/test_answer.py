@@ -195,3 +195,14 @@ def test_the_noise_stands_above_every_table(grid_file, tmp_path):
     text = (tmp_path / "table.md").read_text()
     # sd of 30 and 32 is √2, that of a difference of two such runs 2
     assert text.count("AP 2.00 (at most 2.00)") == text.count("| setting |") == 2
+
+
+def test_more_goals_make_wider_intervals():
+    """Bonferroni's: each of two at 97.5 %."""
+    one, two = (
+        find_answer(records(0, 3), goals, "baseline").effects[GOAL]["a"]
+        for goals in ([GOAL], [GOAL, QUIET])
+    )
+    expected = critical_value(5, 10, 0.975) / critical_value(5, 10, 0.95)
+    assert expected > 1.1
+    assert (two.high - two.low) / (one.high - one.low) == pytest.approx(expected)

@@ -203,3 +203,15 @@ def test_a_record_of_another_grid_is_refused(grid, out, tmp_path):
     with pytest.raises(ValueError, match=r"is of grids/another.py, and this is grids"):
         restore_runs(grid, tmp_path / "there", record)
     assert not (tmp_path / "there").exists()
+
+
+def test_a_record_keeps_the_environment_of_each_run(grid, out, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_ROOT", "data/hit_uav")
+    path = out / "power/seed1/metrics.json"
+    content = json.loads(path.read_text())
+    content["environment"]["torch"] = "3"
+    path.write_text(json.dumps(content))
+    write_report(grid, out)
+    there = tmp_path / "work_dirs/there"
+    restore_runs(grid, there, out / "results.json")
+    assert json.loads((there / "power/seed1/metrics.json").read_text()) == content

@@ -17,6 +17,7 @@ from tests.detectors import (
     training_step,
 )
 from tests.two_processes import rank_0_of_2
+from tests.weights import noting
 
 KINDS = tuple(STOCK)
 STRONG = dict(area_weight=dict(type="PowerAreaWeight", gamma=1.0, max_weight=50.0))
@@ -514,3 +515,15 @@ def test_next_steps_of_the_recipe_train(variant):
         losses, grads = training_step(build_detector(model), batch)
         assert all(flat(value).isfinite().all() for value in losses.values())
         assert all(grad.isfinite().all() for grad in grads.values())
+
+
+def test_rois_are_seen_against_the_area_of_the_network_input():
+    weight = dict(type="BoxScaleWeight")
+    detector = build_detector(detector_config("cascade", area_weight=weight))
+    seen, batch = [], detector_batch()
+    batch["inputs"][0] = batch["inputs"][0][:, :90]  # smaller than the batch
+    batch["data_samples"][0].set_metainfo(dict(img_shape=(90, 128)))
+    for head in detector.roi_head.bbox_head:
+        head.area_weight = noting(seen)
+    training_step(detector, batch)
+    assert [positives.image_area for positives in seen] == [128 * 128] * 3

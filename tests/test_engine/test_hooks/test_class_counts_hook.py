@@ -65,3 +65,13 @@ def test_auto_is_filled_before_training(root, digits, demo_options, tmp_path):
     assert loss.class_weights.argmin() == torch.tensor(loss.class_counts).argmax()
     ema = next(h for h in runner.hooks if type(h).__name__ == "EMAHook").ema_model
     assert ema.module.bbox_head.loss_cls.class_counts == loss.class_counts
+
+
+def test_ignored_boxes_are_not_counted(digits, tmp_path):
+    content = json.loads((digits / "annotations/train.json").read_text())
+    content["annotations"][0]["iscrowd"] = 1
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    expected = annotated(digits)
+    expected[content["annotations"][0]["category_id"]] -= 1
+    cfg = dict(dataset_config(digits), ann_file=str(tmp_path / "train.json"))
+    assert count_classes(DATASETS.build(cfg), 10) == expected

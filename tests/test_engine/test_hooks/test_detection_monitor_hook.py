@@ -1,4 +1,5 @@
 import logging
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -12,14 +13,16 @@ from mmdet.models.losses import (
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 from mmareaaware.engine import DetectionMonitorHook
+from mmareaaware.engine.hooks import detection_monitor_hook
 from mmareaaware.engine.hooks.classification_probe import ClassificationProbe
-from mmareaaware.engine.hooks.detection_monitor_hook import _detect
+from mmareaaware.engine.hooks.detection_monitor_hook import _classifying_head, _detect
 from mmareaaware.models import AreaAwareBCELoss, PosWeightedCrossEntropyLoss
 from mmareaaware.models.losses import SparseLogits, SparseTargets
 from tests.conftest import ROOT
-from tests.detectors import build_detector
+from tests.detectors import build_detector, detector_config
 
 YOLO = "yolov8_n_area-aware_bg-max_1xb8-14e_digits.py"
 TWO_STAGE = "faster-rcnn_r18_fpn_pos-weighted_area-aware_1xb8-12e_digits.py"
@@ -269,3 +272,53 @@ def test_as_many_as_min_detections_are_enough(caplog):
     with caplog.at_level(logging.WARNING, "watched"):
         runner.look(0.5, 0.5)
     assert not caplog.records
+
+
+def look(monkeypatch, hook, scores, sums) -> dict:
+    """What a look logs of one image with these scores, and these sums of a probe."""
+    found, logged = [InstanceData(scores=torch.tensor(scores))], {}
+    monkeypatch.setattr(detection_monitor_hook, "_detect", lambda *_: found)
+    hook._probe = SimpleNamespace(close=int, sums=torch.tensor(sums), calls=1)
+    runner = Watched(hook)
+    runner.optim_wrapper = SimpleNamespace(optim_context=lambda _: nullcontext())
+    runner.message_hub = SimpleNamespace(update_scalar=logged.__setitem__)
+    hook.after_train_iter(runner, 0, dict(inputs=None))
+    return {name.removeprefix("train/"): value for name, value in logged.items()}
+
+
+def test_images_without_objects_are_no_collapse(monkeypatch, caplog):
+    hook = DetectionMonitorHook(patience=1, burn_in=0)
+    with caplog.at_level(logging.WARNING, "watched"):
+        look(monkeypatch, hook, [0.01], [0.0, 0, 0.4, 8])
+        assert not caplog.records
+        look(monkeypatch, hook, [0.01], [0.5, 1, 0.4, 8])
+    assert len(caplog.records) == 1
+
+
+def test_it_is_the_lowest_threshold_that_counts(monkeypatch, caplog):
+    hook = DetectionMonitorHook(score_thrs=(0.5, 0.1), patience=1, burn_in=0)
+    with caplog.at_level(logging.WARNING, "watched"):
+        look(monkeypatch, hook, [0.2], [0.5, 1, 0.4, 8])
+    assert not caplog.records
+
+
+def test_what_is_logged(monkeypatch):
+    hook = DetectionMonitorHook(score_thrs=(0.5, 0.1))
+    logged = look(monkeypatch, hook, [0.5, 0.2, 0.05], [1.5, 2, 0.4, 8])
+    expected = {"detections_0.1": 2, "detections_0.5": 1}
+    expected |= dict(fg_score=0.75, bg_score=0.05, roi_fg_share=0.2)
+    assert logged == pytest.approx(expected)
+
+
+def test_what_is_logged_of_two_ranks(monkeypatch):
+    """Of the other rank one more of everything."""
+    monkeypatch.setattr(detection_monitor_hook, "all_reduce", lambda x: x.add_(1.0))
+    hook = DetectionMonitorHook(score_thrs=(0.1,))
+    logged = look(monkeypatch, hook, [0.5, 0.2, 0.05], [1.5, 2, 0.4, 8])
+    assert logged["detections_0.1"] == 1.5
+    assert logged["fg_score"] == pytest.approx(2.5 / 3)
+
+
+def test_of_a_cascade_the_last_head_is_heard():
+    model = build_detector(detector_config("cascade"))
+    assert _classifying_head(model) is model.roi_head.bbox_head[-1]

@@ -20,6 +20,7 @@ from tests.test_models.test_dense_heads.yolo_heads import (
     set_epoch,
     training_step,
 )
+from tests.weights import noting
 
 every_head = pytest.mark.parametrize("name", HEADS)
 STRONG = dict(area_weight=dict(type="PowerAreaWeight", gamma=1.0, max_weight=50.0))
@@ -448,3 +449,39 @@ def test_no_hook_stays_on_a_loss_or_an_assigner(name):
     for module in head.modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
+
+
+@every_head
+def test_predicted_areas_are_those_of_what_the_box_loss_compares(name):
+    seen, boxes = [], []
+    head = build(name, area_weight=noting(seen))
+    head.loss_bbox.register_forward_pre_hook(lambda _, args: boxes.append(args[0]))
+    training_step(head, samples((25, 7)))
+    low, high = torch.cat(boxes)[: len(seen[0].areas)].detach().chunk(2, 1)
+    sides = high if name in OF_ANCHORS else (high - low).clamp(min=0)
+    if name not in ("YOLOX", "RTMDet"):  # whose box loss is in px
+        sides = sides * seen[0].strides[:, None]
+    torch.testing.assert_close(seen[0].pred_areas, sides.prod(1), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", [n for n in HEADS if n not in OF_ANCHORS])
+def test_the_penalty_is_divided_as_the_classification_loss_is(name):
+    loss_bg, masses = dict(PENALTY, lambda_bg=3.0, loss_weight=1.0), []
+    head = build(name, loss_bg=loss_bg, **STRONG)
+    weights_of = head.weights_of
+    head.weights_of = lambda p, mass: masses.append(mass) or weights_of(p, mass)
+    losses, _ = training_step(head, samples((25, 7)))
+    number = 2 * len(centres(name)) - losses["num_pos"]
+    expected = 3 * losses["bg_penalty_mean"] * number / masses[0].sum().clamp(min=1)
+    torch.testing.assert_close(losses["loss_bg"], expected, rtol=1e-4, atol=0)
+
+
+@every_head
+def test_ignored_background_is_not_counted(name):
+    loss_bg = dict(PENALTY, normalizer="background", lambda_bg=3.0, loss_weight=1.0)
+    head = build(name, area_weight=None, loss_bg=loss_bg)
+    region = torch.tensor([[1, 20.0, 20, 90, 70]])
+    losses, _ = training_step(head, samples((6, 3), region))
+    images = 2 if name in OF_ANCHORS else 1
+    expected = 3 * images * losses["bg_penalty_mean"]
+    torch.testing.assert_close(losses["loss_bg"], expected, rtol=1e-5, atol=0)

@@ -12,6 +12,7 @@ from tests.conftest import (
     head_config,
 )
 from tests.two_processes import rank_0_of_2
+from tests.weights import noting
 
 POWER = dict(type="PowerAreaWeight")
 NEUTRAL = {
@@ -431,3 +432,23 @@ def test_what_cannot_be_trained_on_is_refused(
     samples["bboxes_labels"][2, column] = value
     with pytest.raises(RuntimeError, match=message):
         head.loss(features(), samples)
+
+
+def test_positives_have_the_stride_of_their_level(make_head):
+    seen = []
+    head = make_head(loss_cls=dict(type="AreaAwareBCELoss", area_weight=noting(seen)))
+    samples, outputs = batch((25, 7)), head(features())
+    head.loss_by_feat(*outputs, *samples.values())
+    _, prior = head.match(outputs, samples["bboxes_labels"], 2).positives
+    numbers = torch.tensor([(SIZE // stride) ** 2 for stride in STRIDES])
+    of_priors = torch.tensor(STRIDES).repeat_interleave(numbers)
+    assert seen[0].strides.tolist() == of_priors[prior].tolist()
+
+
+def test_priors_follow_the_shape(make_head):
+    head = make_head()
+    for height, width in ((96, 64), (64, 96)):
+        maps = [torch.zeros(1, 5, height // s, width // s) for s in STRIDES]
+        priors = head._priors(maps)
+        assert priors.input_area == 64 * 96
+        assert (priors.points[:, 0].max() > 64) == (width == 96)

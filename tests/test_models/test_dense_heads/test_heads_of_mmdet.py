@@ -24,6 +24,7 @@ from tests.test_models.test_dense_heads.heads_of_mmdet import (
     step,
 )
 from tests.two_processes import rank_0_of_2
+from tests.weights import noting
 
 DENSE_KINDS = tuple(k for k in KINDS if k not in QUERY_KINDS)
 STRONG = dict(area_weight=dict(type="PowerAreaWeight", gamma=1.0, max_weight=50.0))
@@ -512,3 +513,30 @@ def test_area_weights_that_look_beyond_the_box(kind, area_weight):
     losses, _ = our_step(kind, area_weight=dict(type=area_weight))
     assert losses["loss_cls"] != stock_step(kind)[0]["loss_cls"]
     assert 1e-3 < losses["area_weight_mean"] < 5
+
+
+def test_fcos_with_distances_in_px_has_the_areas_of_its_boxes():
+    head, seen = build_head("FCOSHead", norm_on_bbox=False, **STRONG), []
+    head.area_weight = noting(seen)
+    truth = ground_truth()
+    losses_of(head, outputs_of("FCOSHead"), truth)
+    sides = torch.cat([gt.bboxes[:, 2:] - gt.bboxes[:, :2] for gt in truth[0]])
+    distance = (seen[0].areas[:, None] / sides.prod(1) - 1).abs().amin(1)
+    assert len(distance) > 9
+    assert distance.max() < 1e-4
+
+
+@pytest.mark.parametrize("kind", QUERY_KINDS)
+def test_predicted_areas_of_queries_are_in_px_of_their_image(kind):
+    head, seen, truth = build_head(kind, **STRONG), [], ground_truth()
+    head.area_weight = noting(seen)
+    losses_of(head, outputs_of(kind), truth)
+    sizes = torch.tensor([meta["img_shape"] for meta in truth[1]]).prod(1)
+    areas = outputs_of(kind)[1][-1, ..., 2:].prod(-1) * sizes[:, None]  # (B, Q)
+    expected = [areas[:, -30:][assigned(kind)[0][2] > 0]]
+    if kind == "DINOHead":  # the copies of the boxes come first
+        copies = [image[: len(gt)] for image, gt in zip(areas, truth[0], strict=True)]
+        expected.append(torch.cat(copies))
+    found = [positives.pred_areas for positives in seen]
+    for one in expected:
+        assert any(x.shape == one.shape and torch.allclose(x, one) for x in found)

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 from mmareaaware.models import SparseTargets
+from mmareaaware.models.boxes_of_images import flat_ignored
 from mmareaaware.models.losses import PriorMaps
 from tests.conftest import (
     NUM_CLASSES,
@@ -262,3 +263,12 @@ def test_the_probe_does_not_hear_of_ignored_priors(make_head):
         assert num_fg <= losses["num_pos"]
         numbers.append(num_bg)
     assert max(numbers) <= len(centres())  # of the second image only
+
+
+def test_images_without_ignored_boxes_come_before_others():
+    boxes = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])
+    some, none = InstanceData(bboxes=boxes), InstanceData(bboxes=boxes[:0])
+    images, flat = flat_ignored([None, none, some])
+    assert images.tolist() == [2, 2]
+    assert torch.equal(flat, boxes)
+    assert flat_ignored([None, none]) is None
