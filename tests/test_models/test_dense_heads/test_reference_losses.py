@@ -112,9 +112,9 @@ def test_targets_of_the_sparse_assigner(make_head, case, version):
     }
     np.testing.assert_array_equal(row[has_target], reference["row"])
     np.testing.assert_array_equal(targets.label[has_target], reference["label"])
-    # Of IoU^6 in float32: processors without AVX differ by 2e-5 in the smallest
+    # Of IoU^6 in float32: either is up to 6e-5 off what float64 gives
     np.testing.assert_allclose(
-        targets.score[has_target], reference["score"], rtol=1e-4, atol=1e-12
+        targets.score[has_target], reference["score"], rtol=1.2e-4, atol=1e-12
     )
     boxes = samples(gts)[:, 2:][box[has_target]]
     np.testing.assert_array_equal(boxes, reference["box"])
