@@ -55,15 +55,20 @@ def read_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     try:
         cfg = get_config(str(path)) if separator else Config.fromfile(path)
     except FileNotFoundError as error:
-        missing = f"{error.filename} does not exist" if error.filename else str(error)
-        raise ConfigFileError(
-            f"{missing}. If the config reads it, set where from (configs/coco_folder: "
-            "the environment variable DATA_ROOT)"
-        ) from error
+        raise ConfigFileError(missing_in_words(error)) from error
     for key in options or {}:
         _refuse_variable(cfg, key)
     cfg.merge_from_dict(dict(options or {}))
     return cfg
+
+
+def missing_in_words(error: FileNotFoundError) -> str:
+    """What a config asked for that is not there, and the fix."""
+    missing = f"{error.filename} does not exist" if error.filename else str(error)
+    return (
+        f"{missing}. If the config reads it, set where from (configs/coco_folder: "
+        "the environment variable DATA_ROOT)"
+    )
 
 
 def check_annotations(cfg: Mapping, *parts: str) -> None:
@@ -103,8 +108,8 @@ def check_start(cfg: Mapping) -> None:
     if wrapper == "AmpOptimWrapper" and get_device() == "cpu":
         raise ConfigFileError(
             f"optim_wrapper.type={wrapper!r} (--amp sets it) needs a GPU, and there is "
-            "none here: leave --amp out, or choose OptimWrapper or "
-            "BFloat16OptimWrapper, with --cfg-options optim_wrapper.type=..."
+            "none here: leave --amp out, or have OptimWrapper or BFloat16OptimWrapper "
+            "in the config"
         )
     check_annotations(cfg, "train_dataloader", "val_dataloader", "val_evaluator")
     start = cfg.get("load_from")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..config_file import ConfigFileError, missing_in_words
+
 KEYS = ("base", "seeds", "settings", "baseline", "metrics")
 BETTER = ("higher", "lower")
 
@@ -177,13 +179,18 @@ class Grid:
         """The config of a run with all that it inherits.
 
         Raises:
-            ValueError: The setting does not fit its base.
+            ValueError: The setting does not fit its base, or the base reads a file that
+                does not exist.
         """
         try:
             with environment_with(self.variables(seed)):
                 return Config.fromstring(self.config_text(setting, seed), ".py")
         except TypeError as error:  # a dict over something that is none
             raise ValueError(f"setting {setting!r}: {error}") from error
+        except FileNotFoundError as error:
+            raise ConfigFileError(
+                f"setting {setting!r}: {missing_in_words(error)}"
+            ) from error
 
 
 @contextmanager

@@ -37,6 +37,13 @@ def test_hooks_for_a_base_that_has_none(grid_file, tmp_path):
     assert Grid(grid_file).load("power", 0).custom_hooks == [dict(type="B", x=1)]
 
 
+def test_a_file_that_a_base_reads_and_that_is_not_there(grid_file, tmp_path):
+    (tmp_path / "base.py").write_text("text = open('none.json').read()")
+    message = "setting 'power': none.json does not exist.*variable DATA_ROOT"
+    with pytest.raises(ValueError, match=message):
+        Grid(grid_file).load("power", 0)
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from mmengine.runner import EpochBasedTrainLoop
 
+from mmareaaware.ablation import Run
 from mmareaaware.ablation.training import Trainer
 from mmareaaware.datasets import write_digits
 
@@ -27,9 +28,10 @@ def run_no_epoch(loop: EpochBasedTrainLoop) -> None:
     runner.save_checkpoint(runner.work_dir, name, by_epoch=False)
 
 
-def leave_metrics(trainer: Trainer, run, tool: str, *arguments) -> None:
-    *_, folder = arguments[:-1] if tool == "train.py" else arguments
-    log = folder / "20250101_000000/20250101_000000.json"
+def leave_metrics(trainer: Trainer, run: Run, tool: str, *arguments) -> None:
+    if tool != "test.py":
+        return
+    log = run.folder / "test/20250101_000000/20250101_000000.json"
     log.parent.mkdir(parents=True)
     content = {metric: 0.5 + 0.01 * run.seed for metric in METRICS}
     log.write_text(json.dumps(content))
