@@ -64,6 +64,14 @@ equal_objects_bg_max = dict(
     extra_hooks=bg_max.extra_hooks,
 )
 paste = before_crop(dict(type="SmallObjectCopyPaste", prob=1.0))
+p2_equal_objects = dict(
+    model=dict(
+        backbone=_base_.settings.p2.model.backbone,
+        neck=_base_.settings.p2.model.neck,
+        bbox_head=dict(**_base_.settings.p2.model.bbox_head, balance_objects=0.5),
+    ),
+    load_from="{{$CHECKPOINT_P2:p2.pth}}",
+)
 settings = dict(
     _delete_=True,
     **{k: v for k, v in _base_.settings.items() if k != "p2"},
@@ -111,4 +119,5 @@ settings = dict(
         ),
     ),
     paste_equal_objects_bg_max=dict(**paste, **equal_objects_bg_max),
+    p2_paste_equal_objects=dict(**paste, **p2_equal_objects),
 )
