@@ -2,7 +2,9 @@
 
     python tools/test.py CONFIG work_dirs/mine/epoch_12.pth --out predictions.pkl
 
-The metrics are those of the config's test_evaluator, and go into the log.
+The metrics are those of the config's test_evaluator, and go into the log. With
+--box-voting any detector with one stage and NMS, however it was trained, votes on its
+boxes (docs/switch_on.md).
 """
 
 import argparse
@@ -12,6 +14,7 @@ from mmengine.config import Config, ConfigDict
 from mmareaaware.config_file import ConfigFileError, check_annotations
 from mmareaaware.engine.launch import build_runner, parse_args
 from mmareaaware.model_config import type_name
+from mmareaaware.switching import add_test_switches, apply_switches
 
 
 def augment(cfg: Config) -> None:
@@ -47,7 +50,9 @@ def main() -> None:
     parser.add_argument(
         "--tta", action="store_true", help="test-time augmentation, as in the config"
     )
+    add_test_switches(parser)
     args, cfg = parse_args(parser)
+    apply_switches(cfg, args)
     cfg.load_from = args.checkpoint
     if args.tta:
         augment(cfg)

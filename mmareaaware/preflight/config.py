@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Iterator, Mapping
 
-from ..model_config import Part, parts, takes, type_name
+from ..model_config import Part, class_of, parts, takes, type_name
 from .finding import Finding, type_is
 from .heads import PACKAGE, facts_of, heads_with, is_known, line_of
 
 ASSIGNER = "SparseTaskAlignedAssigner"
 TAKES_PENALTY = "AreaAwareYOLOv8Head"
+VOTING = "BoxVoting"
 LOSSES = ("AreaAwareBCELoss", "PosWeightedCrossEntropyLoss")
 
 
@@ -49,6 +50,8 @@ def config_findings(cfg: Mapping, place: str = "model") -> Iterator[Finding]:
             )
         if name == ASSIGNER:
             yield from _check_assigner(at, part.cfg, calling, strangers)
+        if part.cfg.get("box_voting") is not None:
+            yield from _check_voting(part, all_parts)
 
 
 def _check_assigner(
@@ -78,6 +81,38 @@ def _check_assigner(
                 "IoU: write use_ciou=False, unless it is meant",
                 is_error=False,
             )
+
+
+def _check_voting(part: Part, all_parts: list[Part]) -> Iterator[Finding]:
+    """Does a head look at the ``box_voting`` of a part?"""
+    before, _, key = part.place.rpartition(".")
+    place = f"{part.place}.box_voting"
+    if key != "test_cfg":
+        yield Finding(
+            place,
+            f"{VOTING} is for the detections of a head with NMS, in its test_cfg, and "
+            "nothing looks for it here: leave it out",
+        )
+        return
+    heads = [
+        other
+        for other in all_parts
+        if f"{other.place}.".startswith(f"{before}.") and other.slot.endswith("head")
+    ]
+    classes = [head.cls for head in heads]
+    if None in classes or any(map(_may_vote, classes)):
+        return
+    fix = "leave it out"
+    for head, cls in zip(heads, classes, strict=True):
+        ours = line_of(cls).ours
+        if ours and _may_vote(class_of(dict(type=ours))):
+            fix = f"set {type_is(head.place, ours)}"
+    names = " and ".join(head.name for head in heads)
+    yield Finding(place, f"{names} does not look at it: {fix}")
+
+
+def _may_vote(cls: type | None) -> bool:
+    return getattr(cls, "gives_detections", False)
 
 
 def _takes(part: Part, keyword: str) -> bool:

@@ -11,12 +11,20 @@ from .assigner import SPARSE
 from .changes import changes_table
 from .switch import DEFAULT_BALANCE, switch_on
 
+GROUP = "switched on in the config, whatever its head (docs/switch_on.md)"
+OPTIONS = dict(  # by argument of `switch_on`
+    area_weight="area_aware",
+    bg_penalty="bg_penalty",
+    assigner="assigner",
+    copy_paste="copy_paste",
+    balance_objects="balance_objects",
+    box_voting="box_voting",
+)
+
 
 def add_switches(parser: argparse.ArgumentParser) -> None:
     """Add ``--area-aware``, ``--bg-penalty`` and what else can be switched on."""
-    group = parser.add_argument_group(
-        "switched on in the config, whatever its head (docs/switch_on.md)"
-    )
+    group = parser.add_argument_group(GROUP)
     group.add_argument(
         "--area-aware",
         nargs="?",
@@ -54,6 +62,22 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
         help="objects of few positives count more in the box losses, from 0 to 1; by "
         f"default {DEFAULT_BALANCE}",
     )
+    _add_box_voting(group)
+
+
+def add_test_switches(parser: argparse.ArgumentParser) -> None:
+    """Add what of them changes a test."""
+    _add_box_voting(parser.add_argument_group(GROUP))
+
+
+def _add_box_voting(group) -> None:
+    group.add_argument(
+        "--box-voting",
+        action="store_const",
+        const=True,
+        help="after NMS, boxes by the vote of their neighbours, and scores by how they "
+        "agree; changes no training",
+    )
 
 
 def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
@@ -61,18 +85,14 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
 
     Args:
         cfg: The config; changed in place.
-        args: Parsed with the options of ``add_switches``.
+        args: Parsed with the options of ``add_switches`` or ``add_test_switches``.
 
     Raises:
         SystemExit: It cannot be; with the reason.
     """
-    asked: dict[str, Any] = dict(
-        area_weight=args.area_aware,
-        bg_penalty=args.bg_penalty,
-        assigner=args.assigner,
-        copy_paste=args.copy_paste,
-        balance_objects=args.balance_objects,
-    )
+    asked: dict[str, Any] = {
+        key: getattr(args, option, None) for key, option in OPTIONS.items()
+    }
     if all(value is None for value in asked.values()):
         return
     try:

@@ -1,6 +1,6 @@
 """The heads of a model's config, and our own in their place."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import NamedTuple
 
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -233,8 +233,13 @@ def tell_roi_heads(model: Mapping, scope: str | None, area_weight: Mapping) -> N
 
 def heads_that_take(argument: str) -> str:
     """The names of the heads of which our form has an argument, for a message."""
+    return heads_where(lambda ours: takes(ours, argument))
+
+
+def heads_where(condition: Callable[[type], bool]) -> str:
+    """The names of the heads whose form of ours fulfils a condition, for a message."""
     ours = {
         name: head.ours and class_of(dict(type=head.ours))
         for name, head in HEADS.items()
     }
-    return ", ".join(name for name, cls in ours.items() if cls and takes(cls, argument))
+    return ", ".join(name for name, cls in ours.items() if cls and condition(cls))

@@ -9,6 +9,7 @@ from mmengine.registry import TRANSFORMS
 
 from ..compat import has_mmyolo
 from ..model_config import class_of, type_name
+from ..models.dense_heads.box_voting import build_box_voting
 from ..models.losses.bg_penalty_loss import DEFAULT_LAMBDA, BgPenaltyLoss
 from ..models.losses.weighting import AreaWeighting
 from .assigner import SPARSE, has_sparse_assigner, switch_assigner
@@ -17,11 +18,13 @@ from .copy_paste import COPY_PASTE, with_copies
 from .errors import SwitchError
 from .heads import FoundHead, find_heads, tell_roi_heads
 from .rising import rising_lambda_bg
+from .voting import switch_voting_on
 
 PACKAGE = "mmareaaware"
 DEFAULT_PENALTY = dict(type="BgPenaltyLoss", mode="max", lambda_bg=DEFAULT_LAMBDA)
 DEFAULT_COPY_PASTE = dict(type=COPY_PASTE, prob=1.0)  # as it was measured
 DEFAULT_BALANCE = 0.5  # likewise
+DEFAULT_VOTING = dict(type="BoxVoting")
 # In the place of preprocessors of MMYOLO that drop the ignored boxes
 IGNORE_AWARE = {
     f"{stock}DetDataPreprocessor": f"IgnoreAware{ours}DetDataPreprocessor"
@@ -36,6 +39,7 @@ def switch_on(
     assigner: Mapping | str | bool | None = None,
     copy_paste: Mapping | bool | None = None,
     balance_objects: float | bool | None = None,
+    box_voting: Mapping | bool | None = None,
 ) -> list[Change]:
     """Switch parts of this package on in the config of a detector.
 
@@ -60,6 +64,9 @@ def switch_on(
             evened out, from 0, where each positive counts by its target, to 1, where
             each object has the same weight; with the assigner above,
             where it is not there. True: as in our comparisons, 0.5.
+        box_voting: After NMS, boxes by the vote of their neighbours and scores by how
+            they agree: the config of a ``BoxVoting``. Changes no training. True: with
+            its defaults.
 
     Returns:
         What has changed, place by place.
@@ -82,11 +89,12 @@ def switch_on(
     weight, penalty = _area_weight_of(area_weight), _penalty_of(bg_penalty)
     settings, copies = _assigner_of(assigner), _copy_paste_of(copy_paste)
     balance = _balance_of(balance_objects)
-    in_heads = (weight, penalty, balance)
+    voting = _voting_of(box_voting)
+    in_heads = (weight, penalty, balance, voting)
     if all(value is None for value in (*in_heads, settings, copies)):
         raise ValueError(
-            "nothing to switch on: give area_weight, bg_penalty, assigner, copy_paste "
-            "or balance_objects"
+            "nothing to switch on: give area_weight, bg_penalty, assigner, copy_paste, "
+            "balance_objects or box_voting"
         )
     if not cfg.get("model"):
         raise SwitchError("the config has no model: give the config of a training")
@@ -102,6 +110,8 @@ def switch_on(
                 head.switch_penalty_on(penalty)
             if balance is not None:
                 head.switch_balance_on(balance)
+        if voting is not None:
+            switch_voting_on(model, heads, voting)
         if weight is not None:
             tell_roi_heads(model, scope, weight)
     if any(value is not None for value in (*in_heads, copies)):
@@ -183,6 +193,14 @@ def _balance_of(asked: float | bool | None) -> float | None:
     if not 0 < balance <= 1:
         raise ValueError(f"balance_objects must be above 0 and up to 1, got {balance}")
     return balance
+
+
+def _voting_of(asked: Mapping | bool | None) -> dict | None:
+    if asked is None or asked is False:
+        return None
+    settings = DEFAULT_VOTING | ({} if asked is True else dict(asked))
+    build_box_voting(dict(box_voting=settings))
+    return settings
 
 
 def with_package(cfg: Mapping) -> ConfigDict:

@@ -20,6 +20,7 @@ from tests.test_preflight.heads import (
 )
 
 every_head = heads_where()
+VOTING = dict(type="BoxVoting")
 NEEDS_HALF = ("YOLOv5", "YOLOv7", "YOLOv8", "YOLOv5-u", "YOLO11")  # as loss_weight
 # That of SSD calls functions.
 every_head_with_losses = pytest.mark.parametrize(
@@ -120,6 +121,32 @@ def test_the_penalty_in_the_place_of_another_loss(name, expected, slot):
     (finding,) = of_config(name, model)
     assert finding.place == f"{place}.{slot}"
     assert f"BgPenaltyLoss is no {slot}" in finding.message
+
+
+@every_head
+def test_box_voting(name, expected):
+    """Refused in every stock head, with ours as the fix where it votes."""
+    model = recipe(name)
+    model.test_cfg = ConfigDict(model.get("test_cfg") or {}, box_voting=VOTING)
+    (finding,) = of_config(name, model)
+    assert finding.place == "model.test_cfg.box_voting"
+    assert finding.is_error
+    place, head = head_of(model)
+    fix = re.search(f"set {place}.type='(AreaAware\\w*{head.type})'", finding.message)
+    votes = "roi_head" not in model and name not in ("RPN", "DINO")
+    assert bool(fix) == votes
+    if votes:
+        head.type = fix[1]
+        assert of_config(name, model) == []
+
+
+@pytest.mark.parametrize("key", ["rcnn", "rpn"])
+def test_box_voting_where_nothing_looks(key):
+    model = recipe("Faster R-CNN")
+    model.test_cfg[key].box_voting = VOTING
+    (finding,) = of_config("Faster R-CNN", model)
+    assert finding.place == f"model.test_cfg.{key}.box_voting"
+    assert "nothing looks for it here" in finding.message
 
 
 @every_head

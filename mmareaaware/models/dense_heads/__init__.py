@@ -26,6 +26,7 @@ from .area_aware_query_heads import (
     AreaAwareDINOHead,
     AreaAwareQueryHeadMixin,
 )
+from .box_voting import BoxVoting
 from .size_score_shift import SizeScoreShift
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "AreaAwareRetinaHead",
     "AreaAwareSSDHead",
     "AreaAwareTOODHead",
+    "BoxVoting",
     "SizeScoreShift",
 ]
 

@@ -45,6 +45,8 @@ class AreaAwareRPNHead(AreaAwareAnchorHeadMixin, RPNHead):
     Background of the penalty are the sampled negatives.
     """
 
+    gives_detections = False
+
     def loss_by_feat(self, *args, **kwargs) -> dict:
         """As the stock head, and for the log ``rpn_num_pos`` and others.
 

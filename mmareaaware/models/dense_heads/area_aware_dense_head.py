@@ -13,6 +13,7 @@ from ..boxes_of_images import flat_ignored
 from ..losses import Positives, foreground_logits, joint_logits
 from ..precision import at_least_float32
 from ..task_modules import PriorGrid
+from .box_voting import BoxVotingMixin
 from .penalized_head import Matches, PenalizedHeadMixin
 
 
@@ -37,7 +38,7 @@ class Step:
         return cls(maps, area, arguments.get("batch_gt_instances_ignore"))
 
 
-class AreaAwareDenseHeadMixin(PenalizedHeadMixin):
+class AreaAwareDenseHeadMixin(BoxVotingMixin, PenalizedHeadMixin):
     r"""Put a mixin of this kind before a dense head of mmdet.
 
     The label weight of a positive is multiplied by $\varphi(A)$, A the area of

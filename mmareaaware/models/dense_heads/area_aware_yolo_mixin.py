@@ -9,13 +9,14 @@ from torch import Tensor
 from ..boxes_of_images import flat_ignored
 from ..losses import Positives, joint_logits
 from ..task_modules import PriorGrid
+from .box_voting import BoxVotingMixin
 from .fast_samples import FastSamplesMixin
 from .penalized_head import PenalizedHeadMixin
 
 Sizes = Sequence[tuple[int, int]]  # height and width of each level
 
 
-class AreaAwareYOLOMixin(FastSamplesMixin, PenalizedHeadMixin):
+class AreaAwareYOLOMixin(FastSamplesMixin, BoxVotingMixin, PenalizedHeadMixin):
     """Put a mixin of this kind before a head of mmyolo.
 
     Priors without a target that lie inside ignored boxes take part in no loss. What the

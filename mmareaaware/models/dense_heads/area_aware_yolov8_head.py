@@ -23,6 +23,7 @@ from ..task_modules import (
     check_ground_truth,
 )
 from .box_trust import TRUE_BOXES, BoxTrust, times
+from .box_voting import BoxVotingMixin
 from .fast_samples import FastSamplesMixin
 from .ignored_priors import leave_out
 from .object_balance import check_balance
@@ -42,7 +43,9 @@ from .yolo_weights import weigh
 
 
 @MODELS.register_module()
-class AreaAwareYOLOv8Head(FastSamplesMixin, ScoreShiftMixin, YOLOv8Head):
+class AreaAwareYOLOv8Head(
+    FastSamplesMixin, ScoreShiftMixin, BoxVotingMixin, YOLOv8Head
+):
     """``YOLOv8Head`` for size-aware classification losses and a background penalty.
 
     Serves YOLOv8 and YOLO11, which differ in the head module only. With stock losses

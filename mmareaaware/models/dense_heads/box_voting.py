@@ -1,0 +1,177 @@
+"""What the detections that NMS drops say about the ones that it keeps."""
+
+from collections.abc import Mapping
+
+import torch
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.registry import TASK_UTILS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+NAME = "BoxVoting"
+PAIRS = 2**18  # of boxes kept × candidates that are looked at together
+
+
+@TASK_UTILS.register_module()
+class BoxVoting:
+    r"""After NMS: boxes by the vote of their neighbours, scores by how they agree.
+
+    Several priors find the same object, and NMS keeps the box of the highest score.
+    The others know where the object is too. Voters $n$ of a kept box $k$ are the
+    candidates of its class, itself among them, with an overlap
+    $u_n = \mathrm{IoU}(b_k, b_n)$ of `iou_thr` or more, and
+
+    $$
+    b'_k = \frac{\sum_n v_n\, b_n}{\sum_n v_n}, \quad
+    v_n = s_n\, e^{-(1 - u_n)^2 / \sigma}
+    \qquad
+    s'_k = s_k \left(\frac{\sum_n s_n u_n}{\sum_n s_n}\right)^{\text{agreement}}
+    $$
+
+    The vote is that of [Gidaris and Komodakis](https://arxiv.org/abs/1505.01749) as
+    [PAA](https://arxiv.org/abs/2007.08103) weighs it, and mmdet's ``PAAHead``. The
+    score falls where the voters disagree on the place, so boxes that are exact come
+    first. Nothing is trained, the network and its exported form stay as they are.
+
+    All scores are lower afterwards, never higher: choose a score threshold anew. With
+    ``agreement=0`` they stay, to the bit.
+
+    Args:
+        agreement: How much a score falls where voters disagree.
+        sigma: How fast the weight of a voter falls with its overlap.
+        iou_thr: Overlap from which a candidate votes.
+
+    Raises:
+        ValueError: ``agreement`` is negative, ``sigma`` not above 0, or ``iou_thr`` not
+            between 0 and 1.
+
+    Example:
+        >>> model = dict(test_cfg=dict(box_voting=dict(type='BoxVoting')))
+    """
+
+    def __init__(
+        self, agreement: float = 2.0, sigma: float = 0.025, iou_thr: float = 0.5
+    ) -> None:
+        if not agreement >= 0:
+            raise ValueError(f"agreement must not be negative, got {agreement}")
+        if not sigma > 0:
+            raise ValueError(f"sigma must be above 0, got {sigma}")
+        if not 0 < iou_thr < 1:
+            raise ValueError(f"iou_thr must be between 0 and 1, got {iou_thr}")
+        self.agreement = agreement
+        self.sigma = sigma
+        self.iou_thr = iou_thr
+
+    def __call__(self, kept: InstanceData, candidates: InstanceData) -> InstanceData:
+        """Move the boxes of an image, lower their scores, and sort them anew.
+
+        Args:
+            kept: Detections that NMS has kept: ``bboxes`` (K, 4), ``scores`` and
+                ``labels`` (K,), and whatever else there is of each.
+            candidates: Those that NMS has seen, in the same coordinates: ``bboxes``
+                (N, 4), ``scores`` and ``labels`` (N,).
+
+        Returns:
+            The kept ones, by falling score.
+        """
+        if not len(kept):
+            return kept
+        boxes, scores = candidates.bboxes.float(), candidates.scores.float()
+        rows = max(1, PAIRS // len(scores))
+        votes = [
+            self._vote(
+                kept_boxes, boxes, scores * (labels[:, None] == candidates.labels)
+            )
+            for kept_boxes, labels in zip(
+                kept.bboxes.float().split(rows), kept.labels.split(rows), strict=True
+            )
+        ]
+        voted, agreements = (torch.cat(parts) for parts in zip(*votes, strict=True))
+        lowered = kept.scores * (agreements**self.agreement).to(kept.scores.dtype)
+        order = lowered.argsort(descending=True, stable=True)
+        result = kept[order]
+        result.bboxes = voted[order].to(kept.bboxes.dtype)
+        result.scores = lowered[order]
+        return result
+
+    def _vote(
+        self, kept: Tensor, boxes: Tensor, trust: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Voted boxes (K, 4) and the agreement (K,) of their voters.
+
+        Args:
+            kept: Boxes (K, 4).
+            boxes: Of the candidates, (N, 4).
+            trust: Their scores, 0 for those of another class, (K, N).
+        """
+        overlaps = bbox_overlaps(kept, boxes)
+        trust = trust * (overlaps >= self.iou_thr)
+        total = trust.sum(1)
+        # A box without an area overlaps nothing, not even itself
+        has_voters = total > 0
+        agreements = (trust * overlaps).sum(1) / total
+        votes = trust * torch.exp(-((1 - overlaps) ** 2) / self.sigma)
+        # No matrix product, which would be one of 10 bits where TF32 is allowed
+        voted = (votes[..., None] * boxes).sum(1) / votes.sum(1)[:, None]
+        return (
+            torch.where(has_voters[:, None], voted, kept),
+            torch.where(has_voters, agreements, 1.0),
+        )
+
+
+def build_box_voting(test_cfg: Mapping | None) -> BoxVoting | None:
+    """The voting that a head's ``test_cfg`` asks for; None for none.
+
+    Raises:
+        ValueError: ``box_voting`` is something else.
+    """
+    settings = (test_cfg or {}).get("box_voting")
+    if settings is None:
+        return None
+    voting = None
+    if isinstance(settings, Mapping) and "type" in settings:
+        voting = TASK_UTILS.build(settings)
+    if not isinstance(voting, BoxVoting):
+        raise ValueError(
+            f"test_cfg.box_voting must be dict(type='{NAME}'), got {settings!r}"
+        )
+    return voting
+
+
+class BoxVotingMixin:
+    """Put it before a dense head whose detections go through NMS.
+
+    With ``test_cfg.box_voting`` they go through a `BoxVoting` after it.
+
+    Raises:
+        ValueError: When built, that ``test_cfg.box_voting`` is something else, or that
+            the head gives proposals.
+    """
+
+    gives_detections = True
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if build_box_voting(self.test_cfg) and not self.gives_detections:
+            raise ValueError(
+                f"{type(self).__name__} gives proposals, which are not voted on: leave "
+                "box_voting out of its test_cfg"
+            )
+
+    def _bbox_post_process(
+        self,
+        results: InstanceData,
+        cfg: Mapping,
+        rescale: bool = False,
+        with_nms: bool = True,
+        img_meta: dict | None = None,
+    ) -> InstanceData:
+        """As the stock head, then the vote."""
+        voting = build_box_voting(cfg)
+        if voting is None or not with_nms:
+            return super()._bbox_post_process(results, cfg, rescale, with_nms, img_meta)
+        post_process = super()._bbox_post_process
+        candidates = post_process(
+            results, cfg, rescale, with_nms=False, img_meta=img_meta
+        )
+        return voting(post_process(candidates, cfg, img_meta=img_meta), candidates)
