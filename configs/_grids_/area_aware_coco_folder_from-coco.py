@@ -121,3 +121,16 @@ settings = dict(
     paste_equal_objects_bg_max=dict(**paste, **equal_objects_bg_max),
     p2_paste_equal_objects=dict(**paste, **p2_equal_objects),
 )
+# The same networks, with a vote on their detections
+with_votes = ("baseline", "bg_max", "bg_max_10", "p2", "paste", "paste_equal_objects")
+voting = dict(box_voting=dict(type="BoxVoting"))
+settings.update(
+    {
+        f"{name}_box_voting".removeprefix("baseline_"): dict(
+            settings[name],
+            tests=name,
+            model=dict(settings[name].get("model", {}), test_cfg=voting),
+        )
+        for name in with_votes
+    }
+)

@@ -24,6 +24,12 @@ CANDIDATES: dict[str, dict[str, Any]] = dict(
     copy_paste_equal_objects=dict(copy_paste=True, balance_objects=True),
     power=dict(area_weight=dict(type="PowerAreaWeight")),
 )
+# Networks of a candidate, or of the baseline, tested with the vote
+WITH_VOTES = dict(
+    box_voting=BASELINE,
+    penalty_box_voting="penalty",
+    copy_paste_equal_objects_box_voting="copy_paste_equal_objects",
+)
 MIN_BOXES = 20
 CAPTION = (
     f"AP is the mean over the classes with at least {MIN_BOXES} boxes of the size in "
@@ -75,13 +81,19 @@ def write_grid(
         raise ValueError(f"{config} has no {', '.join(missing)} to compare with")
     settings: dict[str, dict] = {BASELINE: {}}
     refused = {}
-    for name, asked in CANDIDATES.items():
+    candidates = CANDIDATES | {
+        name: CANDIDATES.get(tested, {}) | dict(box_voting=True)
+        for name, tested in WITH_VOTES.items()
+    }
+    for name, asked in candidates.items():
         try:
             switch_on(deepcopy(cfg), **asked)
         except SwitchError as error:
             refused[name] = str(error)
         else:
             settings[name] = dict(switch_on=asked)
+            if name in WITH_VOTES:
+                settings[name]["tests"] = WITH_VOTES[name]
     if len(settings) == 1:
         reasons = "\n".join(dict.fromkeys(refused.values()))
         raise ValueError(f"nothing can be switched on in {config}:\n{reasons}")

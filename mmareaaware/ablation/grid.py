@@ -62,8 +62,9 @@ class Grid:
             - ``settings``: dict from name to what a config inheriting ``base`` would
               contain, so with ``_delete_=True`` where it replaces; besides,
               ``extra_hooks`` are appended to the base's ``custom_hooks``, ``base`` is
-              the base of this setting alone, and ``switch_on`` are the arguments of
-              ``mmareaaware.switch_on`` for it
+              the base of this setting alone, ``switch_on`` are the arguments of
+              ``mmareaaware.switch_on`` for it, and ``tests`` is the setting whose
+              networks it tests in another way, so that it trains nothing
             - ``baseline``: the setting that the others are compared with
             - ``metrics``: list of dicts, see ``Metric``; the first is shown while
               the grid runs
@@ -103,6 +104,13 @@ class Grid:
                     f"setting {name!r} has custom_hooks, which replace the base's, and "
                     "extra_hooks, which are added to them: give one of the two"
                 )
+            tested = self.trained_as(name)
+            self.check_names([tested])
+            if self.trained_as(tested) != tested:
+                raise ValueError(
+                    f"setting {name!r} tests the networks of {tested!r}, which has none "
+                    f"of its own: write tests={self.trained_as(tested)!r}"
+                )
             if not self.base_of(name).is_file():
                 raise FileNotFoundError(
                     f"base of setting {name!r}: {self.base_of(name)} does not exist"
@@ -120,6 +128,10 @@ class Grid:
                 f"{self.path} has no setting {', '.join(map(repr, unknown))}; it has "
                 f"{', '.join(self.settings)}"
             )
+
+    def trained_as(self, setting: str) -> str:
+        """The setting whose networks a setting tests, most often itself."""
+        return self.settings[setting].get("tests", setting)
 
     def base_of(self, setting: str) -> Path:
         """The config that a setting inherits."""
@@ -149,7 +161,7 @@ class Grid:
         Returns:
             The text of a config file.
         """
-        apart = ("base", "switch_on")
+        apart = ("base", "switch_on", "tests")
         content = {k: v for k, v in self.settings[setting].items() if k not in apart}
         if seed is not None:
             content["randomness"] = dict(content.get("randomness", {}), seed=seed)

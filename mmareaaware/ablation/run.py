@@ -4,7 +4,7 @@ import inspect
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -42,6 +42,11 @@ class Run:
     def name(self) -> str:
         """``SETTING/seedN``, also its folder below ``out``."""
         return f"{self.setting}/seed{self.seed}"
+
+    @property
+    def trained(self) -> "Run":
+        """The run whose network this one tests, most often itself."""
+        return replace(self, setting=self.grid.trained_as(self.setting))
 
     @property
     def folder(self) -> Path:

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from typing import IO
 
 from ..config_file import ConfigFileError, check_start
@@ -45,6 +46,8 @@ class Trainer:
         self.stopped = False
         self._processes = set()
         self._starting = RLock()  # a signal may come while stop() is at work
+        self._locks: dict[str, Lock] = defaultdict(Lock)  # of trainings, by run
+        self._trained: set[str] = set()
 
     def __call__(self, run: Run) -> dict:
         """Train and test.
@@ -61,11 +64,25 @@ class Trainer:
         note = environment() | dict(
             jobs=self.jobs, threads=int(self.variables["OMP_NUM_THREADS"])
         )
-        train_dir, test_dir = run.folder / "train", run.folder / "test"
-        self._call(run, "train.py", run.config, "--work-dir", train_dir, "--resume")
-        checkpoint = newest_checkpoint(train_dir)
+        checkpoint = self._train(run.trained)
+        test_dir = run.folder / "test"
         self._call(run, "test.py", run.config, checkpoint, "--work-dir", test_dir)
         return note
+
+    def _train(self, run: Run) -> str | None:
+        """The checkpoint of a run, which is trained if it has not been."""
+        train_dir = run.folder / "train"
+        with self._locks[run.name]:  # of two that test its network one trains it
+            if run.name not in self._trained and not run.metrics.exists():
+                arguments = run.config, "--work-dir", train_dir, "--resume"
+                self._call(run, "train.py", *arguments)
+                self._trained.add(run.name)
+            elif newest_checkpoint(train_dir) is None:
+                raise RunFailedError(
+                    f"there is no checkpoint of {run.name}, the numbers are from a "
+                    f"record: delete {run.metrics} to train it"
+                )
+        return newest_checkpoint(train_dir)
 
     def _call(self, run: Run, tool: str, *arguments) -> None:
         with run.log.open("a") as log:
@@ -113,25 +130,26 @@ def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
     """Write the configs.
 
     Returns:
-        The runs that are not finished.
+        The runs that are not finished, those last that test the network of another.
 
     Raises:
         ValueError: A setting does not fit its base or starts from what is not there,
             or the folder of a run has something else in it.
     """
     configs = {}
-    for run in runs:
+    for run in dict.fromkeys(r for run in runs for r in (run.trained, run)):
         key = (run.setting, *grid.variables(run.seed).values())
         if key not in configs:
             configs[key] = grid.load(run.setting, run.seed)
         configs[key].randomness.seed = run.seed
         run.prepare(configs[key])
-        if not run.metrics.exists():
+        if run.trained == run and not run.metrics.exists():
             try:
                 check_start(configs[key])
             except ConfigFileError as error:
                 raise ConfigFileError(f"setting {run.setting}: {error}") from error
-    return [run for run in runs if not run.metrics.exists()]
+    unfinished = [run for run in runs if not run.metrics.exists()]
+    return sorted(unfinished, key=lambda run: run.trained != run)
 
 
 def train_all(grid: Grid, out: Path, runs: list[Run], jobs: int, lock_file) -> int:

@@ -14,8 +14,17 @@ _base_ = "mmyolo::yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py"
 train_cfg = dict(max_epochs=10)
 val_evaluator = dict(ann_file="val.json")
 """
-SETTINGS = ["copy_paste", "copy_paste_equal_objects", "equal_objects"]
-SETTINGS += ["penalty", "penalty_strong", "power"]
+SETTINGS = [
+    "box_voting",
+    "copy_paste",
+    "copy_paste_equal_objects",
+    "copy_paste_equal_objects_box_voting",
+    "equal_objects",
+    "penalty",
+    "penalty_box_voting",
+    "penalty_strong",
+    "power",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +63,14 @@ def test_a_grid_of_what_goes_on(mine, tmp_path):
     assert power.model.bbox_head.loss_cls.area_weight.type == "PowerAreaWeight"
     assert both.model.bbox_head.balance_objects == 0.5
     assert both.train_dataloader.dataset.pipeline[2].type == "SmallObjectCopyPaste"
+    voting = grid.load("copy_paste_equal_objects_box_voting", 0)
+    assert voting.model.test_cfg.pop("box_voting") == dict(type="BoxVoting")
+    assert voting.model == both.model
+    assert {name: grid.trained_as(name) for name in SETTINGS if "voting" in name} == {
+        "box_voting": "baseline",
+        "penalty_box_voting": "penalty",
+        "copy_paste_equal_objects_box_voting": "copy_paste_equal_objects",
+    }
     hook = HOOKS.build(penalty.custom_hooks[-1])
     assert (hook.burn_in, hook.warmup, hook.max_value) == (1, 3, None)
     assert penalty.model.bbox_head.loss_bg.lambda_bg == 5
@@ -90,8 +107,13 @@ def test_what_cannot_be_is_left_out_with_a_reason(mine, tmp_path):
     path, refused = write_grid(mine, tmp_path / "out", [0])
     grid = Grid(path)
     assert {*grid.settings, *refused} == {"baseline", *SETTINGS}
-    assert refused.keys() == {"equal_objects", "copy_paste_equal_objects"}
+    assert refused.keys() == {
+        "equal_objects",
+        "copy_paste_equal_objects",
+        "copy_paste_equal_objects_box_voting",
+    }
     assert all("no balance of objects" in reason for reason in refused.values())
+    assert grid.load("box_voting", 0).model.bbox_head.type == "AreaAwareRetinaHead"
     assert grid.load("power", 0).model.bbox_head.type == "AreaAwareRetinaHead"
 
 

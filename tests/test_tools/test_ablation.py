@@ -122,6 +122,28 @@ def test_a_failing_run_is_reported_and_the_others_finish(main, tmp_path, capsys)
     assert "3 runs, 2 of them finished before" in capsys.readouterr().out
 
 
+def test_a_setting_that_tests_the_networks_of_another(main, tmp_path, capsys):
+    """Each is trained once, whatever asks for it, and tested with both configs."""
+    settings = "settings = dict(twice=dict(tests='baseline', gain=1), baseline=dict())"
+    (tmp_path / "grid.py").write_text(GRID + settings)
+    assert main("--settings", "twice", "--seeds", "0") == 0
+    assert [line.split()[0] for line in started(tmp_path)] == ["baseline/seed0"]
+    assert not (tmp_path / "out/baseline/seed0/metrics.json").exists()
+
+    assert main("--jobs", "2") == 0
+    trained = sorted(line.split()[0] for line in started(tmp_path))
+    assert trained == ["baseline/seed0", "baseline/seed1"]  # the first goes on
+    table = (tmp_path / "out/table.md").read_text()
+    assert "| twice | **+100.00 " in table
+
+    # Where the network has gone, or never was
+    (tmp_path / "out/baseline/seed1/train/last_checkpoint").unlink()
+    (tmp_path / "out/twice/seed1/metrics.json").unlink()
+    assert main() == 1
+    assert "there is no checkpoint of baseline/seed1" in capsys.readouterr().out
+    assert not started(tmp_path)
+
+
 def test_choices(main, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     chosen = ("--settings", "good", "baseline", "good", "--seeds", "5")
