@@ -108,8 +108,8 @@ class Grid:
             self.check_names([tested])
             if self.trained_as(tested) != tested:
                 raise ValueError(
-                    f"setting {name!r} tests the networks of {tested!r}, which has none "
-                    f"of its own: write tests={self.trained_as(tested)!r}"
+                    f"setting {name!r} tests the networks of {tested!r}, which has "
+                    f"none of its own: write tests={self.trained_as(tested)!r}"
                 )
             if not self.base_of(name).is_file():
                 raise FileNotFoundError(

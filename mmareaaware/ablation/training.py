@@ -137,7 +137,7 @@ def prepare(grid: Grid, runs: list[Run]) -> list[Run]:
             or the folder of a run has something else in it.
     """
     configs = {}
-    for run in dict.fromkeys(r for run in runs for r in (run.trained, run)):
+    for run in dict.fromkeys(each for r in runs for each in (r.trained, r)):
         key = (run.setting, *grid.variables(run.seed).values())
         if key not in configs:
             configs[key] = grid.load(run.setting, run.seed)

@@ -76,47 +76,60 @@ class BoxVoting:
         """
         if not len(kept):
             return kept
-        boxes, scores = candidates.bboxes.float(), candidates.scores.float()
-        rows = max(1, PAIRS // len(scores))
-        votes = [
-            self._vote(
-                kept_boxes, boxes, scores * (labels[:, None] == candidates.labels)
-            )
-            for kept_boxes, labels in zip(
-                kept.bboxes.float().split(rows), kept.labels.split(rows), strict=True
-            )
-        ]
-        voted, agreements = (torch.cat(parts) for parts in zip(*votes, strict=True))
+        boxes, agreements = self._vote(kept, candidates)
         lowered = kept.scores * (agreements**self.agreement).to(kept.scores.dtype)
         order = lowered.argsort(descending=True, stable=True)
         result = kept[order]
-        result.bboxes = voted[order].to(kept.bboxes.dtype)
+        result.bboxes = boxes[order].to(kept.bboxes.dtype)
         result.scores = lowered[order]
         return result
 
     def _vote(
-        self, kept: Tensor, boxes: Tensor, trust: Tensor
+        self, kept: InstanceData, candidates: InstanceData
     ) -> tuple[Tensor, Tensor]:
-        """Voted boxes (K, 4) and the agreement (K,) of their voters.
-
-        Args:
-            kept: Boxes (K, 4).
-            boxes: Of the candidates, (N, 4).
-            trust: Their scores, 0 for those of another class, (K, N).
-        """
-        overlaps = bbox_overlaps(kept, boxes)
-        trust = trust * (overlaps >= self.iou_thr)
-        total = trust.sum(1)
-        # A box without an area overlaps nothing, not even itself
-        has_voters = total > 0
-        agreements = (trust * overlaps).sum(1) / total
-        votes = trust * torch.exp(-((1 - overlaps) ** 2) / self.sigma)
-        # No matrix product, which would be one of 10 bits where TF32 is allowed
-        voted = (votes[..., None] * boxes).sum(1) / votes.sum(1)[:, None]
-        return (
-            torch.where(has_voters[:, None], voted, kept),
-            torch.where(has_voters, agreements, 1.0),
+        """Voted boxes (K, 4) and the agreement (K,) of their voters, in float32."""
+        boxes = kept.bboxes.float()
+        row, voter, overlap = self._voters(kept, candidates)
+        trust = candidates.scores.float()[voter]
+        weight = trust * torch.exp(-((1 - overlap) ** 2) / self.sigma)
+        sums = boxes.new_zeros(len(boxes), 7).index_add_(
+            0,
+            row,
+            torch.cat(
+                [
+                    weight[:, None] * (candidates.bboxes.float()[voter] - boxes[row]),
+                    torch.stack([weight, trust, trust * overlap], 1),
+                ],
+                1,
+            ),
         )
+        moves, weights, trusts, agreeing = sums.split([4, 1, 1, 1], 1)
+        # A box without an area overlaps nothing, not even itself
+        has_voters = trusts > 0
+        moves = torch.where(has_voters, moves / weights, 0)
+        agreements = torch.where(has_voters, agreeing / trusts, 1)
+        return boxes + moves, agreements[:, 0]
+
+    def _voters(
+        self, kept: InstanceData, candidates: InstanceData
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each pair of a kept box and a voter the numbers of both, and the overlap.
+
+        Most pairs are of two classes, the rest seldom overlap: no tensor of all
+        overlaps is made.
+        """
+        boxes, others = kept.bboxes.float(), candidates.bboxes.float()
+        rows = max(1, PAIRS // len(others))
+        pairs = []
+        for start in range(0, len(boxes), rows):
+            same_class = kept.labels[start : start + rows, None] == candidates.labels
+            row, voter = same_class.nonzero(as_tuple=True)
+            row = row + start
+            overlap = bbox_overlaps(boxes[row], others[voter], is_aligned=True)
+            votes = overlap >= self.iou_thr
+            pairs.append((row[votes], voter[votes], overlap[votes]))
+        row, voter, overlap = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return row, voter, overlap
 
 
 def build_box_voting(test_cfg: Mapping | None) -> BoxVoting | None:
