@@ -63,7 +63,8 @@ def test_the_detector_of_a_semi_supervised_one(stock):
 def test_detections_that_are_not_voted_on(stock, recipe):
     cfg = stock(recipe)
     before = cfg.to_dict()
-    with pytest.raises(SwitchError, match=r"not voted on: .* The heads that vote: YOLO"):
+    message = r"not voted on: .* The heads that vote: YOLO"
+    with pytest.raises(SwitchError, match=message):
         switch_on(cfg, box_voting=True)
     assert cfg.to_dict() == before
 
