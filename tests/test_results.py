@@ -814,13 +814,19 @@ def test_what_was_tried_and_not_kept():
         by_seed(f"tried/{name}_crop", "crop", small) for name in ("hrplanes", "hit_uav")
     )
     assert (len(planes), len(uav)) == (5, 3)
-    shifted = by_seed("tried/hrplanes_distance_shift", "distance_shift", small)
-    assert len(shifted) == 5
-    for gains in (planes, shifted):
+    often, large, shifted = (
+        by_seed(f"tried/hrplanes_{name}", name, small)
+        for name in ("oversample", "power_large", "distance_shift")
+    )
+    assert len(often) == len(large) == len(shifted) == 5
+    for gains in (planes, often, large, shifted):
         interval = ttest_1samp(gains, 0).confidence_interval()
         assert interval.low < 0 < interval.high
-        told = f"{statistics.mean(gains):+.1f} on HRPlanes in five seeds, with 0 in"
-        assert told in text
+        shown = f"{statistics.mean(gains):+.1f}".replace("-", "−")
+        assert f"{shown} on HRPlanes in five seeds, with 0 in" in text
+    medium = by_seed("tried/hrplanes_oversample", "oversample", "coco/bbox_mAP_m")
+    assert max(medium) < 0
+    assert f"AP medium −{-statistics.mean(medium):.1f}, lower in each" in text
     ends = f"{interval.low:+.1f} to {interval.high:+.1f}".replace("-", "−")
     assert f"with 0 in the interval, {ends} (" in text
     assert f"{statistics.mean(uav):+.1f} on HIT-UAV in three" in text

@@ -93,21 +93,8 @@ settings = dict(
     predicted_area=dict(
         model=dict(bbox_head=dict(**power.model.bbox_head, weigh_priors=True))
     ),
-    power_large=dict(
-        model=dict(
-            bbox_head=dict(
-                loss_cls=dict(
-                    area_weight=dict(_delete_=True, type="PowerAreaWeight", gamma=-0.5)
-                )
-            )
-        )
-    ),
     equal_objects=equal_objects,
     equal_objects_bg_max=equal_objects_bg_max,
-    # Does something only where some images have no small object
-    oversample=dict(
-        train_dataloader=dict(sampler=dict(_delete_=True, type="SmallObjectSampler"))
-    ),
     paste=paste,
     paste_equal_objects=dict(**paste, **equal_objects),
     paste_equal_objects_predicted_area=dict(

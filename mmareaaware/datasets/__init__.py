@@ -4,12 +4,10 @@ from ..compat import has_mmyolo
 from .digits import write_digits
 from .semi_batch_sampler import SemiBatchSampler
 from .small_object_paste import SmallObjectCopyPaste
-from .small_object_sampler import SmallObjectSampler
 
 __all__ = [
     "SemiBatchSampler",
     "SmallObjectCopyPaste",
-    "SmallObjectSampler",
     "write_digits",
 ]
 
