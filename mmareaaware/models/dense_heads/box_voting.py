@@ -105,9 +105,8 @@ class BoxVoting:
         )
         moves, weights, trusts, agreeing = sums.split([4, 1, 1, 1], 1)
         # A box without an area overlaps nothing, not even itself
-        has_voters = trusts > 0
-        moves = torch.where(has_voters, moves / weights, 0)
-        agreements = torch.where(has_voters, agreeing / trusts, 1)
+        moves = torch.where(weights > 0, moves / weights, 0)
+        agreements = torch.where(trusts > 0, agreeing / trusts, 1)
         return boxes + moves, agreements[:, 0]
 
     def _voters(

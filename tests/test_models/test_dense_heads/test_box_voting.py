@@ -106,6 +106,15 @@ def test_what_cannot_vote_is_left_alone():
     torch.testing.assert_close(found.bboxes, boxes)
     assert torch.equal(found.scores, kept.scores)
     assert len(BoxVoting()(kept[:0], kept[:0])) == 0
+    # Only a voter whose weight is too small for a number
+    kept = InstanceData(
+        bboxes=boxes[1:2], scores=torch.zeros(1), labels=torch.zeros(1).long()
+    )
+    near = InstanceData(
+        bboxes=boxes[1:2] + 2, scores=torch.ones(1), labels=torch.zeros(1).long()
+    )
+    found = BoxVoting(sigma=1e-4, iou_thr=0.4)(kept, near)
+    assert torch.equal(found.bboxes, kept.bboxes)
 
 
 def test_half_precision():
