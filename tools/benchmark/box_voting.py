@@ -1,6 +1,6 @@
 """What does the vote on boxes cost? Against NMS, and against the network before it.
 
-    OMP_NUM_THREADS=1 python tools/benchmark/box_voting.py --out work_dirs/box_voting
+    python tools/benchmark/box_voting.py --out work_dirs/box_voting
 
 The stock recipe of YOLOv8-n on one image of 640 px, and after it NMS with and without
 a `BoxVoting`, on made-up detections: --candidates of them around 30 objects of 80

@@ -164,7 +164,8 @@ class BoxVotingMixin:
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if build_box_voting(self.test_cfg) and not self.gives_detections:
+        test_cfg = getattr(self, "test_cfg", None)
+        if build_box_voting(test_cfg) and not self.gives_detections:
             raise ValueError(
                 f"{type(self).__name__} gives proposals, which are not voted on: leave "
                 "box_voting out of its test_cfg"
