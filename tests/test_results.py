@@ -675,6 +675,9 @@ def test_the_words_about_votes():
     )
     assert told in read("README.md").replace("\n", " ")
 
+    told = f"AP +{min(of_ap):.1f} to +{max(of_ap):.1f}, [higher with each of {number} "
+    assert told in read("docs/choose.md")
+
 
 def test_the_cost_of_a_vote():
     text = read("docs/components.md").replace("\n", " ")

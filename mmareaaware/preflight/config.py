@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 
 from ..model_config import Part, class_of, parts, takes, type_name
+from ..models.dense_heads.box_voting import votes
 from .finding import Finding, type_is
 from .heads import PACKAGE, facts_of, heads_with, is_known, line_of
 
@@ -100,19 +101,15 @@ def _check_voting(part: Part, all_parts: list[Part]) -> Iterator[Finding]:
         if f"{other.place}.".startswith(f"{before}.") and other.slot.endswith("head")
     ]
     classes = [head.cls for head in heads]
-    if None in classes or any(map(_may_vote, classes)):
+    if None in classes or any(map(votes, classes)):
         return
     fix = "leave it out"
     for head, cls in zip(heads, classes, strict=True):
         ours = line_of(cls).ours
-        if ours and _may_vote(class_of(dict(type=ours))):
+        if ours and votes(class_of(dict(type=ours))):
             fix = f"set {type_is(head.place, ours)}"
     names = " and ".join(head.name for head in heads)
     yield Finding(place, f"{names} does not look at it: {fix}")
-
-
-def _may_vote(cls: type | None) -> bool:
-    return getattr(cls, "gives_detections", False)
 
 
 def _takes(part: Part, keyword: str) -> bool:

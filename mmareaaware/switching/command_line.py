@@ -12,13 +12,13 @@ from .changes import changes_table
 from .switch import DEFAULT_BALANCE, switch_on
 
 GROUP = "switched on in the config, whatever its head (docs/switch_on.md)"
-OPTIONS = dict(  # by argument of `switch_on`
-    area_weight="area_aware",
-    bg_penalty="bg_penalty",
-    assigner="assigner",
-    copy_paste="copy_paste",
-    balance_objects="balance_objects",
-    box_voting="box_voting",
+ARGUMENTS = (  # of `switch_on`
+    "area_weight",
+    "bg_penalty",
+    "assigner",
+    "copy_paste",
+    "balance_objects",
+    "box_voting",
 )
 
 
@@ -27,6 +27,7 @@ def add_switches(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(GROUP)
     group.add_argument(
         "--area-aware",
+        dest="area_weight",
         nargs="?",
         const=True,
         metavar="TYPE",
@@ -90,9 +91,7 @@ def apply_switches(cfg: Config, args: argparse.Namespace) -> None:
     Raises:
         SystemExit: It cannot be; with the reason.
     """
-    asked: dict[str, Any] = {
-        key: getattr(args, option, None) for key, option in OPTIONS.items()
-    }
+    asked: dict[str, Any] = {key: getattr(args, key, None) for key in ARGUMENTS}
     if all(value is None for value in asked.values()):
         return
     try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, MutableMapping
 from mmengine.config import ConfigDict
 
 from ..model_config import type_name
+from ..models.dense_heads.box_voting import votes
 from .errors import SwitchError
 from .heads import FoundHead, heads_where
 
@@ -24,10 +25,10 @@ def switch_voting_on(
             NMS.
     """
     for head in heads:
-        if not _votes(head.ours):
+        if not votes(head.ours):
             raise SwitchError(
                 f"{head.place}: the detections of {type_name(head.cfg)} are not voted "
-                f"on: leave box_voting out. The heads that vote: {heads_where(_votes)}"
+                f"on: leave box_voting out. The heads that vote: {heads_where(votes)}"
             )
         place = head.place.rpartition(".")[0]
         owner = _at(model, place)
@@ -39,10 +40,6 @@ def switch_voting_on(
             )
         target = head.cfg if head.cfg.get("test_cfg") else owner
         target["test_cfg"] = ConfigDict(test_cfg, box_voting=ConfigDict(settings))
-
-
-def _votes(ours: type) -> bool:
-    return getattr(ours, "gives_detections", False)
 
 
 def _at(model: MutableMapping, place: str) -> MutableMapping:

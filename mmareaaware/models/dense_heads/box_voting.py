@@ -150,6 +150,11 @@ def build_box_voting(test_cfg: Mapping | None) -> BoxVoting | None:
     return voting
 
 
+def votes(head: type | None) -> bool:
+    """Whether the detections of a class of heads can be voted on."""
+    return getattr(head, "gives_detections", False)
+
+
 class BoxVotingMixin:
     """Put it before a dense head whose detections go through NMS.
 
