@@ -109,7 +109,15 @@ settings = dict(
     p2_paste_equal_objects=dict(**paste, **p2_equal_objects),
 )
 # The same networks, with a vote on their detections
-with_votes = ("baseline", "bg_max", "bg_max_10", "p2", "paste", "paste_equal_objects")
+with_votes = (
+    "baseline",
+    "bg_max",
+    "bg_max_10",
+    "p2",
+    "paste",
+    "paste_equal_objects",
+    "p2_paste_equal_objects",
+)
 voting = dict(box_voting=dict(type="BoxVoting"))
 settings.update(
     {
