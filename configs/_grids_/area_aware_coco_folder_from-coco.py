@@ -119,6 +119,7 @@ with_votes = (
     "p2_paste_equal_objects",
 )
 voting = dict(box_voting=dict(type="BoxVoting"))
+voting_on_place = dict(box_voting=dict(type="BoxVoting", contest=0.0))
 settings.update(
     {
         f"{name}_box_voting".removeprefix("baseline_"): dict(
@@ -127,5 +128,7 @@ settings.update(
             model=dict(settings[name].get("model", {}), test_cfg=voting),
         )
         for name in with_votes
-    }
+    },
+    # Without the contest of classes
+    box_voting_on_place=dict(tests="baseline", model=dict(test_cfg=voting_on_place)),
 )

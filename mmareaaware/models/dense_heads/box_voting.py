@@ -17,48 +17,65 @@ class BoxVoting:
     r"""After NMS: boxes by the vote of their neighbours, scores by how they agree.
 
     Several priors find the same object, and NMS keeps the box of the highest score.
-    The others know where the object is too. Voters $n$ of a kept box $k$ are the
-    candidates of its class, itself among them, with an overlap
-    $u_n = \mathrm{IoU}(b_k, b_n)$ of `iou_thr` or more, and
+    The others know where the object is too, and what it is. Voters $n$ of a kept box
+    $k$ are the candidates with an overlap $u_n = \mathrm{IoU}(b_k, b_n)$ of `iou_thr`
+    or more, the box itself among them. Those of its own class, $n \in k$, move it:
 
     $$
-    b'_k = \frac{\sum_n v_n\, b_n}{\sum_n v_n}, \quad
+    b'_k = \frac{\sum_{n \in k} v_n\, b_n}{\sum_{n \in k} v_n}, \quad
     v_n = s_n\, e^{-(1 - u_n)^2 / \sigma}
-    \qquad
-    s'_k = s_k \left(\frac{\sum_n s_n u_n}{\sum_n s_n}\right)^{\text{agreement}}
+    $$
+
+    Its score falls where they disagree on the place, so boxes that are exact come
+    first, and where another class $c$ has more votes $S_c$, the sum of the scores of
+    its voters, so what is the other class comes last:
+
+    $$
+    s'_k = s_k
+    \left(\frac{\sum_{n \in k} s_n u_n}{\sum_{n \in k} s_n}\right)^{\text{agreement}}
+    \left(\frac{S_{c_k}}{\max_c S_c}\right)^{\text{contest}}
     $$
 
     The vote is that of [Gidaris and Komodakis](https://arxiv.org/abs/1505.01749) as
-    [PAA](https://arxiv.org/abs/2007.08103) weighs it, and mmdet's ``PAAHead``. The
-    score falls where the voters disagree on the place, so boxes that are exact come
-    first. Nothing is trained, the network and its exported form stay as they are.
+    [PAA](https://arxiv.org/abs/2007.08103) weighs it, and mmdet's ``PAAHead``; the
+    falling scores are ours. Nothing is trained, the network and its exported form stay
+    as they are.
 
-    All scores are lower afterwards, never higher: choose a score threshold anew. With
-    ``agreement=0`` they stay, to the bit.
+    No score is higher afterwards, most are lower: choose a score threshold anew. With
+    ``agreement=0, contest=0`` they stay, to the bit.
 
     Args:
-        agreement: How much a score falls where voters disagree.
+        agreement: How much a score falls where voters disagree on the place.
+        contest: How much a score falls where another class has more votes. 0 where an
+            object may be of several classes.
         sigma: How fast the weight of a voter falls with its overlap.
         iou_thr: Overlap from which a candidate votes.
 
     Raises:
-        ValueError: ``agreement`` is negative, ``sigma`` not above 0, or ``iou_thr`` not
-            between 0 and 1.
+        ValueError: ``agreement`` or ``contest`` is negative, ``sigma`` not above 0, or
+            ``iou_thr`` not between 0 and 1.
 
     Example:
         >>> model = dict(test_cfg=dict(box_voting=dict(type='BoxVoting')))
     """
 
     def __init__(
-        self, agreement: float = 2.0, sigma: float = 0.025, iou_thr: float = 0.5
+        self,
+        agreement: float = 2.0,
+        contest: float = 1.0,
+        sigma: float = 0.025,
+        iou_thr: float = 0.5,
     ) -> None:
         if not agreement >= 0:
             raise ValueError(f"agreement must not be negative, got {agreement}")
+        if not contest >= 0:
+            raise ValueError(f"contest must not be negative, got {contest}")
         if not sigma > 0:
             raise ValueError(f"sigma must be above 0, got {sigma}")
         if not 0 < iou_thr < 1:
             raise ValueError(f"iou_thr must be between 0 and 1, got {iou_thr}")
         self.agreement = agreement
+        self.contest = contest
         self.sigma = sigma
         self.iou_thr = iou_thr
 
@@ -76,20 +93,59 @@ class BoxVoting:
         """
         if not len(kept):
             return kept
-        boxes, agreements = self._vote(kept, candidates)
-        lowered = kept.scores * (agreements**self.agreement).to(kept.scores.dtype)
+        votes = self._votes(kept, candidates)
+        boxes, agreements = self._place(kept, candidates, votes)
+        shares = self._shares(kept, candidates, votes)
+        trusts = agreements**self.agreement * shares**self.contest
+        lowered = kept.scores * trusts.to(kept.scores.dtype)
         order = lowered.argsort(descending=True, stable=True)
         result = kept[order]
         result.bboxes = boxes[order].to(kept.bboxes.dtype)
         result.scores = lowered[order]
         return result
 
-    def _vote(
+    def _votes(
         self, kept: InstanceData, candidates: InstanceData
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each pair of a kept box and a voter the numbers of both, and the overlap.
+
+        Most boxes are far from each other: only those are compared whose left edges
+        are near enough for the overlap, and never all at once.
+        """
+        boxes, others = kept.bboxes.float(), candidates.bboxes.float()
+        left, by_left = others[:, 0].sort()
+        # A voter has iou_thr of the width of both, and at most 1 / iou_thr of one's own
+        width = boxes[:, 2] - boxes[:, 0]
+        first = torch.searchsorted(left, boxes[:, 0] - (1 / self.iou_thr - 1) * width)
+        end = torch.searchsorted(
+            left, boxes[:, 0] + (1 - self.iou_thr) * width, right=True
+        )
+        counts = (end - first).clamp(min=0)
+        rows = max(1, PAIRS // len(others))
+        parts = []
+        for start in range(0, len(boxes), rows):
+            count = counts[start : start + rows]
+            row = start + torch.repeat_interleave(count)
+            skipped = count.cumsum(0) - count - first[start : start + rows]
+            place = torch.arange(len(row), device=row.device) - skipped[row - start]
+            voter = by_left[place]
+            overlap = bbox_overlaps(boxes[row], others[voter], is_aligned=True)
+            votes = overlap >= self.iou_thr
+            parts.append((row[votes], voter[votes], overlap[votes]))
+        row, voter, overlap = (torch.cat(part) for part in zip(*parts, strict=True))
+        return row, voter, overlap
+
+    def _place(
+        self,
+        kept: InstanceData,
+        candidates: InstanceData,
+        votes: tuple[Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
-        """Voted boxes (K, 4) and the agreement (K,) of their voters, in float32."""
+        """Voted boxes (K, 4) and how far (K,) their voters agree, in float32."""
         boxes = kept.bboxes.float()
-        row, voter, overlap = self._voters(kept, candidates)
+        row, voter, overlap = votes
+        is_same = kept.labels[row] == candidates.labels[voter]
+        row, voter, overlap = row[is_same], voter[is_same], overlap[is_same]
         trust = candidates.scores.float()[voter]
         weight = trust * torch.exp(-((1 - overlap) ** 2) / self.sigma)
         sums = boxes.new_zeros(len(boxes), 7).index_add_(
@@ -109,26 +165,28 @@ class BoxVoting:
         agreements = torch.where(trusts > 0, agreeing / trusts, 1)
         return boxes + moves, agreements[:, 0]
 
-    def _voters(
-        self, kept: InstanceData, candidates: InstanceData
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each pair of a kept box and a voter the numbers of both, and the overlap.
+    def _shares(
+        self,
+        kept: InstanceData,
+        candidates: InstanceData,
+        votes: tuple[Tensor, Tensor, Tensor],
+    ) -> Tensor:
+        """Votes (K,) for the class of a kept box, over those for the class with most.
 
-        Most pairs are of two classes, the rest seldom overlap: no tensor of all
-        overlaps is made.
+        Returns float32.
         """
-        boxes, others = kept.bboxes.float(), candidates.bboxes.float()
-        rows = max(1, PAIRS // len(others))
-        pairs = []
-        for start in range(0, len(boxes), rows):
-            same_class = kept.labels[start : start + rows, None] == candidates.labels
-            row, voter = same_class.nonzero(as_tuple=True)
-            row = row + start
-            overlap = bbox_overlaps(boxes[row], others[voter], is_aligned=True)
-            votes = overlap >= self.iou_thr
-            pairs.append((row[votes], voter[votes], overlap[votes]))
-        row, voter, overlap = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        return row, voter, overlap
+        row, voter, _ = votes
+        classes = int(candidates.labels.max()) + 1
+        of_class = candidates.scores.new_zeros(len(kept) * classes, dtype=torch.float)
+        of_class.index_add_(
+            0,
+            row * classes + candidates.labels[voter],
+            candidates.scores.float()[voter],
+        )
+        of_class = of_class.view(len(kept), classes)
+        own = of_class.gather(1, kept.labels[:, None])[:, 0]
+        most = of_class.amax(1)
+        return torch.where(most > 0, own / most, 1)
 
 
 def build_box_voting(test_cfg: Mapping | None) -> BoxVoting | None:

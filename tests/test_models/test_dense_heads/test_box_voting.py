@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, TASK_UTILS, DefaultScope
 from mmengine.structures import InstanceData
@@ -41,7 +42,9 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return both / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both)
 
 
-def by_formula(kept, candidates, agreement=2.0, sigma=0.025, iou_thr=0.5):
+def by_formula(
+    kept, candidates, agreement=2.0, contest=1.0, sigma=0.025, iou_thr=0.5
+):
     """Boxes and scores in float64, one at a time, not sorted."""
     boxes, scores = [], []
     others = candidates.bboxes.double().numpy()
@@ -53,16 +56,24 @@ def by_formula(kept, candidates, agreement=2.0, sigma=0.025, iou_thr=0.5):
         strict=True,
     ):
         u = np.array([iou(box, other) for other in others])
+        votes_for = {
+            int(c): trusts[(u >= iou_thr) & (candidates.labels == c).numpy()].sum()
+            for c in candidates.labels.unique()
+        }
+        share = votes_for[int(label)] / max(votes_for.values())
         voters = (u >= iou_thr) & (candidates.labels == label).numpy()
         s, u = trusts[voters], u[voters]
         v = s * np.exp(-((1 - u) ** 2) / sigma)
         boxes.append((v[:, None] * others[voters]).sum(0) / v.sum())
-        scores.append(score * ((s * u).sum() / s.sum()) ** agreement)
+        agreeing = (s * u).sum() / s.sum()
+        scores.append(score * agreeing**agreement * share**contest)
     return np.array(boxes), np.array(scores)
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, dict(agreement=3.5, sigma=0.1, iou_thr=0.3)], ids=str
+    "settings",
+    [{}, dict(agreement=3.5, contest=0.5, sigma=0.1, iou_thr=0.3), dict(contest=0)],
+    ids=str,
 )
 @pytest.mark.parametrize("pairs", [box_voting.PAIRS, 100], ids=["at once", "in parts"])
 def test_against_the_formula(monkeypatch, settings, pairs):
@@ -81,10 +92,46 @@ def test_against_the_formula(monkeypatch, settings, pairs):
     np.testing.assert_allclose(found.scores.numpy(), scores[order], rtol=1e-5)
 
 
-def test_without_agreement_scores_keep_every_bit():
+@pytest.mark.parametrize("iou_thr", [0.1, 0.25, 0.5, 0.75])
+def test_voters_are_all_that_overlap(iou_thr):
+    """Of boxes of whole pixels, whose overlaps are often the threshold itself."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.randint(0, 12, (600, 2), generator=generator).float()
+    side = torch.randint(0, 8, (600, 2), generator=generator).float()
+    candidates = InstanceData(bboxes=torch.cat([corner, corner + side], 1))
+    kept = candidates[::6]
+    row, voter, overlap = BoxVoting(iou_thr=iou_thr)._votes(kept, candidates)
+    overlaps = bbox_overlaps(kept.bboxes, candidates.bboxes)
+    expected = (overlaps >= iou_thr).nonzero().tolist()
+    assert sorted(zip(row.tolist(), voter.tolist(), strict=True)) == [
+        tuple(pair) for pair in expected
+    ]
+    assert torch.equal(overlap, overlaps[row, voter])
+
+
+def test_the_class_with_most_votes_keeps_its_score():
+    """One object, found as two classes: by three priors, and by one with more trust."""
+    boxes = torch.tensor([[10.0, 10, 30, 30]]).repeat(4, 1)
+    candidates = InstanceData(
+        bboxes=boxes,
+        scores=torch.tensor([0.6, 0.5, 0.3, 0.2]),
+        labels=torch.tensor([7, 2, 2, 2]),
+    )
+    found = BoxVoting()(candidates[:2], candidates)
+    by_class = dict(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
+    assert found.labels.tolist() == [2, 7]
+    assert by_class[2] == pytest.approx(0.5)
+    assert by_class[7] == pytest.approx(0.6 * 0.6 / 1.0)
+    # Elsewhere it has no rival
+    candidates.bboxes[1:] += 100
+    found = BoxVoting()(candidates[:2], candidates)
+    assert found.scores.tolist() == candidates.scores[:2].tolist()
+
+
+def test_without_agreement_and_contest_scores_keep_every_bit():
     candidates = detections(60, seed=0)
     kept = candidates[::7]
-    found = BoxVoting(agreement=0)(kept, candidates)
+    found = BoxVoting(agreement=0, contest=0)(kept, candidates)
     assert torch.equal(found.scores, kept.scores)
     assert (found.bboxes - kept.bboxes).abs().max() > 0.1
 
@@ -131,7 +178,7 @@ def test_half_precision():
 
 @pytest.mark.parametrize(
     "settings",
-    [dict(agreement=-1), dict(sigma=0), dict(iou_thr=0), dict(iou_thr=1)],
+    [dict(agreement=-1), dict(contest=-1), dict(sigma=0), dict(iou_thr=0), dict(iou_thr=1)],
     ids=str,
 )
 def test_values_out_of_range(settings):
