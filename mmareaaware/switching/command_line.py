@@ -77,7 +77,7 @@ def _add_box_voting(group) -> None:
         action="store_const",
         const=True,
         help="after NMS, boxes by the vote of their neighbours, and scores by how they "
-        "agree; changes no training",
+        "agree on place and class; changes no training",
     )
 
 

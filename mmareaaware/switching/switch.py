@@ -65,8 +65,8 @@ def switch_on(
             each object has the same weight; with the assigner above,
             where it is not there. True: as in our comparisons, 0.5.
         box_voting: After NMS, boxes by the vote of their neighbours and scores by how
-            they agree: the config of a ``BoxVoting``. Changes no training. True: with
-            its defaults.
+            they agree on place and class: the config of a ``BoxVoting``. Changes no
+            training. True: with its defaults.
 
     Returns:
         What has changed, place by place.

@@ -96,8 +96,8 @@ class BoxVoting:
         votes = self._votes(kept, candidates)
         boxes, agreements = self._place(kept, candidates, votes)
         shares = self._shares(kept, candidates, votes)
-        trusts = agreements**self.agreement * shares**self.contest
-        lowered = kept.scores * trusts.to(kept.scores.dtype)
+        factors = agreements**self.agreement * shares**self.contest
+        lowered = kept.scores * factors.to(kept.scores.dtype)
         order = lowered.argsort(descending=True, stable=True)
         result = kept[order]
         result.bboxes = boxes[order].to(kept.bboxes.dtype)

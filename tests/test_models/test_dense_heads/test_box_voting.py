@@ -178,7 +178,13 @@ def test_half_precision():
 
 @pytest.mark.parametrize(
     "settings",
-    [dict(agreement=-1), dict(contest=-1), dict(sigma=0), dict(iou_thr=0), dict(iou_thr=1)],
+    [
+        dict(agreement=-1),
+        dict(contest=-1),
+        dict(sigma=0),
+        dict(iou_thr=0),
+        dict(iou_thr=1),
+    ],
     ids=str,
 )
 def test_values_out_of_range(settings):
