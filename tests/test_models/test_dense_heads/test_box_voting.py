@@ -42,9 +42,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return both / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - both)
 
 
-def by_formula(
-    kept, candidates, agreement=2.0, contest=1.0, sigma=0.025, iou_thr=0.5
-):
+def by_formula(kept, candidates, agreement=2.0, contest=1.0, sigma=0.025, iou_thr=0.5):
     """Boxes and scores in float64, one at a time, not sorted."""
     boxes, scores = [], []
     others = candidates.bboxes.double().numpy()
