@@ -60,6 +60,7 @@ settings = dict(
     # As the recipes have it
     bg_max=bg_penalty("max", 5.0, normalizer="positives"),
     bg_max_10=bg_penalty("max", 10.0, normalizer="positives"),
+    bg_max_20=bg_penalty("max", 20.0, normalizer="positives"),
     # As a mean over the background
     bg_max_300=bg_penalty("max", 300.0),
     bg_max_1000=bg_penalty("max", 1000.0),

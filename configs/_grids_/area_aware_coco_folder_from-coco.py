@@ -113,6 +113,7 @@ with_votes = (
     "baseline",
     "bg_max",
     "bg_max_10",
+    "bg_max_20",
     "p2",
     "paste",
     "paste_equal_objects",
