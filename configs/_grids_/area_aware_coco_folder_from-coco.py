@@ -58,6 +58,7 @@ def before_crop(*transforms):
 
 power = _base_.settings.power
 bg_max = _base_.settings.bg_max
+bg_max_10 = _base_.settings.bg_max_10
 equal_objects = dict(model=dict(bbox_head=dict(balance_objects=0.5)))
 equal_objects_bg_max = dict(
     model=dict(bbox_head=dict(**bg_max.model.bbox_head, balance_objects=0.5)),
@@ -131,5 +132,9 @@ settings.update(
         for name in with_votes
     },
     # Without the contest of classes
-    box_voting_on_place=dict(tests="baseline", model=dict(test_cfg=voting_on_place)),
+    bg_max_10_box_voting_on_place=dict(
+        bg_max_10,
+        tests="bg_max_10",
+        model=dict(bg_max_10.model, test_cfg=voting_on_place),
+    ),
 )
