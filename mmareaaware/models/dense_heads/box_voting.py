@@ -109,28 +109,27 @@ class BoxVoting:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Of each pair of a kept box and a voter the numbers of both, and the overlap.
 
-        Most boxes are far from each other: only those are compared whose left edges
-        are near enough for the overlap, and never all at once.
+        Most boxes are far from each other: overlaps are computed of those alone whose
+        left and upper edges are near enough.
         """
         boxes, others = kept.bboxes.float(), candidates.bboxes.float()
-        left, by_left = others[:, 0].sort()
-        # A voter has iou_thr of the width of both, and at most 1 / iou_thr of one's own
-        width = boxes[:, 2] - boxes[:, 0]
-        first = torch.searchsorted(left, boxes[:, 0] - (1 / self.iou_thr - 1) * width)
-        end = torch.searchsorted(
-            left, boxes[:, 0] + (1 - self.iou_thr) * width, right=True
-        )
-        counts = (end - first).clamp(min=0)
+        # A voter has iou_thr of each side of both, and at most 1 / iou_thr of one's own
+        corner, side = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+        lowest = (corner - (1 / self.iou_thr - 1) * side).unbind(1)
+        highest = (corner + (1 - self.iou_thr) * side).unbind(1)
+        left, top = others[:, 0].contiguous(), others[:, 1].contiguous()
         rows = max(1, PAIRS // len(others))
         parts = []
         for start in range(0, len(boxes), rows):
-            count = counts[start : start + rows]
-            row = start + torch.repeat_interleave(count)
-            skipped = count.cumsum(0) - count - first[start : start + rows]
-            place = torch.arange(len(row), device=row.device) - skipped[row - start]
-            voter = by_left[place]
+            part = slice(start, start + rows)
+            is_near = left >= lowest[0][part, None]
+            is_near &= left <= highest[0][part, None]
+            is_near &= top >= lowest[1][part, None]
+            is_near &= top <= highest[1][part, None]
+            row, voter = is_near.nonzero(as_tuple=True)
+            row = row + start
             overlap = bbox_overlaps(boxes[row], others[voter], is_aligned=True)
-            votes = overlap >= self.iou_thr
+            votes = (overlap >= self.iou_thr).nonzero()[:, 0]
             parts.append((row[votes], voter[votes], overlap[votes]))
         row, voter, overlap = (torch.cat(part) for part in zip(*parts, strict=True))
         return row, voter, overlap
