@@ -683,6 +683,11 @@ def test_the_words_about_votes():
     assert f"AP is higher with {higher} of the {len(all_ap)} networks" in text
     assert min(all_small) > 0
     assert f"AP small with each of the {len(all_small)} that have" in text
+    false_alarms = "background/bg_fp_per_image_recall0.5"
+    chance = [ttest_1samp(g, 0).pvalue > 0.05 for g in gains_of_votes(false_alarms)]
+    assert chance == [False] + [True] * 11
+    assert reduction("hit_uav_box_voting", "box_voting") == pytest.approx(-10, abs=1)
+    assert "a tenth more with the networks of HIT-UAV's baseline" in text
     uav, alone = "hit_uav_box_voting", "bg_max_10_box_voting_on_place"
     with_vote = "bg_max_10_box_voting"
     of_contest = [
