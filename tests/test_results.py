@@ -717,7 +717,6 @@ def test_the_words_about_votes():
         assert min(of_ap) > 0
         with_span = f"AP {gain(record, setting)} ({span(of_ap)})"
         assert told.format(f"{reduction(record, setting):.0f} %", with_span) in text
-    false_alarms = "background/bg_fp_per_image_recall0.5"
     fewer = [
         sum(gain < 0 for gain in by_seed(record, setting, false_alarms))
         for record, setting in (
