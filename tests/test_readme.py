@@ -27,7 +27,7 @@ def test_it_trains(block, tmp_path):
     assert cfg.custom_hooks[0].type == "EMAHook"  # kept
     hook = HOOKS.build(cfg.custom_hooks[-1])
     hook.find(model)
-    assert [hook.value_at(e) for e in (3, 5, 10, 400)] == [0.0, 1.0, 3.5, 5.0]
+    assert [hook.value_at(e) for e in (3, 5, 10, 400)] == [0.0, 2.0, 7.0, 10.0]
     model.bbox_head.loss_bg.lambda_bg = hook.value_at(8)
     batch = dict(
         inputs=torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8),
