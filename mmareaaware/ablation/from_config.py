@@ -18,7 +18,7 @@ GRID, BASE = "grid.py", "base.py"
 BASELINE = "baseline"
 CANDIDATES: dict[str, dict[str, Any]] = dict(
     penalty=dict(bg_penalty=DEFAULT_LAMBDA),
-    penalty_strong=dict(bg_penalty=3 * DEFAULT_LAMBDA),
+    penalty_strong=dict(bg_penalty=2 * DEFAULT_LAMBDA),
     equal_objects=dict(balance_objects=True),
     copy_paste=dict(copy_paste=True),
     copy_paste_equal_objects=dict(copy_paste=True, balance_objects=True),
@@ -28,6 +28,7 @@ CANDIDATES: dict[str, dict[str, Any]] = dict(
 WITH_VOTES = dict(
     box_voting=BASELINE,
     penalty_box_voting="penalty",
+    penalty_strong_box_voting="penalty_strong",
     copy_paste_equal_objects_box_voting="copy_paste_equal_objects",
 )
 MIN_BOXES = 20

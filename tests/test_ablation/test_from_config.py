@@ -23,6 +23,7 @@ SETTINGS = [
     "penalty",
     "penalty_box_voting",
     "penalty_strong",
+    "penalty_strong_box_voting",
     "power",
 ]
 
@@ -69,11 +70,14 @@ def test_a_grid_of_what_goes_on(mine, tmp_path):
     assert {name: grid.trained_as(name) for name in SETTINGS if "voting" in name} == {
         "box_voting": "baseline",
         "penalty_box_voting": "penalty",
+        "penalty_strong_box_voting": "penalty_strong",
         "copy_paste_equal_objects_box_voting": "copy_paste_equal_objects",
     }
     hook = HOOKS.build(penalty.custom_hooks[-1])
     assert (hook.burn_in, hook.warmup, hook.max_value) == (1, 3, None)
     assert penalty.model.bbox_head.loss_bg.lambda_bg == 5
+    strong = grid.load("penalty_strong", 0)
+    assert strong.model.bbox_head.loss_bg.lambda_bg == 10
 
 
 def test_the_answer_is_on_top_of_the_config(mine, tmp_path):
