@@ -93,9 +93,9 @@ class BoxVoting:
         """
         if not len(kept):
             return kept
-        votes = self._votes(kept, candidates)
-        boxes, agreements = self._place(kept, candidates, votes)
-        shares = self._shares(kept, candidates, votes)
+        pairs = self._pairs(kept, candidates)
+        boxes, agreements = self._place(kept, candidates, pairs)
+        shares = self._shares(kept, candidates, pairs)
         factors = agreements**self.agreement * shares**self.contest
         lowered = kept.scores * factors.to(kept.scores.dtype)
         order = lowered.argsort(descending=True, stable=True)
@@ -104,7 +104,7 @@ class BoxVoting:
         result.scores = lowered[order]
         return result
 
-    def _votes(
+    def _pairs(
         self, kept: InstanceData, candidates: InstanceData
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Of each pair of a kept box and a voter the numbers of both, and the overlap.
@@ -129,8 +129,8 @@ class BoxVoting:
             row, voter = is_near.nonzero(as_tuple=True)
             row = row + start
             overlap = bbox_overlaps(boxes[row], others[voter], is_aligned=True)
-            votes = (overlap >= self.iou_thr).nonzero()[:, 0]
-            parts.append((row[votes], voter[votes], overlap[votes]))
+            enough = (overlap >= self.iou_thr).nonzero()[:, 0]
+            parts.append((row[enough], voter[enough], overlap[enough]))
         row, voter, overlap = (torch.cat(part) for part in zip(*parts, strict=True))
         return row, voter, overlap
 
@@ -138,11 +138,11 @@ class BoxVoting:
         self,
         kept: InstanceData,
         candidates: InstanceData,
-        votes: tuple[Tensor, Tensor, Tensor],
+        pairs: tuple[Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Voted boxes (K, 4) and how far (K,) their voters agree, in float32."""
         boxes = kept.bboxes.float()
-        row, voter, overlap = votes
+        row, voter, overlap = pairs
         is_same = kept.labels[row] == candidates.labels[voter]
         row, voter, overlap = row[is_same], voter[is_same], overlap[is_same]
         trust = candidates.scores.float()[voter]
@@ -168,13 +168,13 @@ class BoxVoting:
         self,
         kept: InstanceData,
         candidates: InstanceData,
-        votes: tuple[Tensor, Tensor, Tensor],
+        pairs: tuple[Tensor, Tensor, Tensor],
     ) -> Tensor:
         """Votes (K,) for the class of a kept box, over those for the class with most.
 
         Returns float32.
         """
-        row, voter, _ = votes
+        row, voter, _ = pairs
         classes = int(candidates.labels.max()) + 1
         of_class = candidates.scores.new_zeros(len(kept) * classes, dtype=torch.float)
         of_class.index_add_(

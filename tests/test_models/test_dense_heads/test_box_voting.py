@@ -98,7 +98,7 @@ def test_voters_are_all_that_overlap(iou_thr):
     side = torch.randint(0, 8, (600, 2), generator=generator).float()
     candidates = InstanceData(bboxes=torch.cat([corner, corner + side], 1))
     kept = candidates[::6]
-    row, voter, overlap = BoxVoting(iou_thr=iou_thr)._votes(kept, candidates)
+    row, voter, overlap = BoxVoting(iou_thr=iou_thr)._pairs(kept, candidates)
     overlaps = bbox_overlaps(kept.bboxes, candidates.bboxes)
     expected = (overlaps >= iou_thr).nonzero().tolist()
     assert sorted(zip(row.tolist(), voter.tolist(), strict=True)) == [
